@@ -1,0 +1,1 @@
+SELECT l.carrier, l.name FROM raw.airlines l

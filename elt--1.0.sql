@@ -1,0 +1,209 @@
+/* Assembled by "make elt--1.0.sql" from the tables.sql and functions.sql of each folder in src/: change those. */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION elt" to load this file. \quit
+
+-- Made here and not by "schema = elt" in elt.control: so it belongs to the extension and goes with it, and a schema that
+-- somebody else made before is refused.
+CREATE SCHEMA elt;
+
+-- The extension's own tables. They are read and written by src/catalog/ only.
+CREATE SCHEMA elt_log;
+REVOKE ALL ON SCHEMA elt_log FROM PUBLIC;
+COMMENT ON SCHEMA elt_log IS 'change log segments of elt; read them through streams and loads';
+
+GRANT USAGE ON SCHEMA elt TO PUBLIC;
+
+-- Which database this is. Not dumped: a restored offset carries the id of the database it came from.
+CREATE TABLE elt.install (
+    id uuid NOT NULL DEFAULT gen_random_uuid() PRIMARY KEY,
+    installed timestamptz NOT NULL DEFAULT now()
+);
+INSERT INTO elt.install DEFAULT VALUES;
+COMMENT ON TABLE elt.install IS 'identity of this database; offsets of another one are not valid here';
+
+-- A tracked relation.
+CREATE SEQUENCE elt.capture_id_seq AS integer;
+CREATE TABLE elt.capture (
+    id integer NOT NULL PRIMARY KEY,
+    relation regclass NOT NULL CONSTRAINT capture_relation_key UNIQUE,
+    keys_only boolean NOT NULL,
+    on_partition_drop text NOT NULL,
+    columns text NOT NULL,              -- attribute numbers and types, to notice ALTER TYPE
+    install uuid NOT NULL,
+    trimmed integer NOT NULL,           -- highest segment number that was truncated
+    tracked_since timestamptz NOT NULL
+);
+COMMENT ON TABLE elt.capture IS 'relations whose changes are tracked';
+
+-- The relations of its partition tree (just itself for a plain table), to notice what comes and goes.
+CREATE TABLE elt.capture_member (
+    capture integer NOT NULL,
+    relation oid NOT NULL,
+    PRIMARY KEY (capture, relation)
+);
+CREATE INDEX capture_member_relation_idx ON elt.capture_member (relation);
+COMMENT ON TABLE elt.capture_member IS 'relations of each tracked partition tree';
+
+-- Its log segments. Not dumped, as the segments themselves are not.
+CREATE TABLE elt.capture_segment (
+    capture integer NOT NULL,
+    slot integer NOT NULL,              -- the table is elt_log.c<capture>_<slot>
+    segno integer NOT NULL,             -- position in the chain; a reused slot gets a higher one
+    state "char" NOT NULL,              -- o open, c closed, s sealed, f free
+    relation oid NOT NULL,
+    PRIMARY KEY (capture, slot)
+);
+COMMENT ON TABLE elt.capture_segment IS 'log segments of each tracked relation';
+
+-- Events after which changes alone do not tell the state of a relation.
+CREATE SEQUENCE elt.mark_id_seq AS bigint;
+CREATE TABLE elt.mark (
+    capture integer NOT NULL,
+    id bigint NOT NULL,
+    xid bigint NOT NULL,
+    serial bigint NOT NULL,
+    reason text NOT NULL,
+    at timestamptz NOT NULL,
+    PRIMARY KEY (capture, id)
+);
+COMMENT ON TABLE elt.mark IS 'TRUNCATE and DDL that make consumers resynchronise';
+
+-- Who reads a log, and how far.
+CREATE SEQUENCE elt.consumer_id_seq AS integer;
+CREATE TABLE elt.consumer (
+    id integer NOT NULL PRIMARY KEY,
+    capture integer NOT NULL,
+    kind text NOT NULL,                 -- load | stream
+    name text NOT NULL,
+    install uuid NOT NULL,
+    snapshot pg_snapshot,               -- NULL: nothing read yet
+    own_xid bigint NOT NULL,
+    own_serial bigint NOT NULL,
+    passed integer NOT NULL,            -- segments up to here are wholly consumed
+    end_snapshot pg_snapshot,           -- end of the window being applied in chunks, else NULL
+    end_own_xid bigint NOT NULL,
+    end_own_serial bigint NOT NULL,
+    end_passed integer NOT NULL,
+    chunks integer NOT NULL,
+    chunks_done integer NOT NULL,
+    advanced timestamptz NOT NULL
+);
+CREATE INDEX consumer_capture_idx ON elt.consumer (capture);
+COMMENT ON TABLE elt.consumer IS 'offsets of loads and streams';
+
+-- The view of each stream.
+CREATE TABLE elt.stream (
+    consumer integer NOT NULL PRIMARY KEY,
+    relation regclass NOT NULL CONSTRAINT stream_relation_key UNIQUE,
+    attnums smallint[] NOT NULL         -- the source's columns behind the view's
+);
+COMMENT ON TABLE elt.stream IS 'views that show the changes of a table';
+
+-- Nodes: one namespace of names for loads, transforms, views, tasks and checks.
+CREATE SEQUENCE elt.node_id_seq AS integer;
+CREATE TABLE elt.node (
+    id integer NOT NULL PRIMARY KEY DEFAULT nextval('elt.node_id_seq'),
+    name text NOT NULL CONSTRAINT node_name_key UNIQUE,
+    kind text NOT NULL,
+    owner regrole NOT NULL,
+    created timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE elt.node IS 'every load, transform, view, task and check';
+
+SELECT pg_catalog.pg_extension_config_dump('elt.capture', '');
+SELECT pg_catalog.pg_extension_config_dump('elt.capture_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('elt.mark_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('elt.consumer', '');
+SELECT pg_catalog.pg_extension_config_dump('elt.consumer_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('elt.stream', '');
+SELECT pg_catalog.pg_extension_config_dump('elt.node', '');
+SELECT pg_catalog.pg_extension_config_dump('elt.node_id_seq', '');
+-- Change tracking and streams.
+
+CREATE FUNCTION elt.capture() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'elt_sql_capture';
+COMMENT ON FUNCTION elt.capture() IS 'statement trigger that writes the change log; created by elt.track';
+
+CREATE FUNCTION elt.capture_moves() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'elt_sql_capture_moves';
+COMMENT ON FUNCTION elt.capture_moves() IS 'statement trigger for rows that a MERGE moves between partitions; created by elt.track';
+
+CREATE FUNCTION elt.track(relation regclass, images text DEFAULT 'row', method text DEFAULT 'trigger',
+                          on_partition_drop text DEFAULT 'resync') RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'elt_sql_track';
+COMMENT ON FUNCTION elt.track(regclass, text, text, text) IS
+'Tracks the changes of a table or partitioned table that the caller owns. images: ''row'' logs old and new rows, ''key'' primary keys only. '
+'Waits for the table''s writers once (ShareRowExclusive lock, to the end of the transaction). Called again, it repairs missing or disabled '
+'triggers and makes the table''s consumers resynchronise. Errors: 42809 for what cannot be tracked, 42501 for who does not own it.';
+
+CREATE FUNCTION elt.untrack(relation regclass, force boolean DEFAULT false) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'elt_sql_untrack';
+COMMENT ON FUNCTION elt.untrack(regclass, boolean) IS
+'Ends the tracking of a table and drops its change log (AccessExclusive lock). Refused (2BP01) while a load or stream reads it, unless force '
+'is true: then those are stale.';
+
+CREATE FUNCTION elt.create_stream(name text, relation regclass, initial_rows boolean DEFAULT false) RETURNS regclass
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'elt_sql_create_stream';
+COMMENT ON FUNCTION elt.create_stream(text, regclass, boolean) IS
+'Creates a view of the net changes of a table since the stream''s offset: the table''s columns and _elt_op (insert, update, delete). The offset begins now; with '
+'initial_rows the first read shows the present rows as inserts. The caller needs SELECT on the table, and has to own it where it is not tracked yet.';
+
+CREATE FUNCTION elt.advance_stream(name text) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'elt_sql_advance_stream';
+COMMENT ON FUNCTION elt.advance_stream(text) IS
+'Moves the stream''s offset to exactly what this transaction last read of it. Errors: 55000 where it has not read it, 40001 where another '
+'transaction advanced the stream meanwhile.';
+
+CREATE FUNCTION elt.drop_stream(name text) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'elt_sql_drop_stream';
+COMMENT ON FUNCTION elt.drop_stream(text) IS 'Drops a stream: its view and its offset. The caller has to own it.';
+
+-- The rows of a stream's view; checks SELECT on that view.
+CREATE FUNCTION elt.stream_rows(consumer integer) RETURNS SETOF record
+    LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED ROWS 1000 AS 'MODULE_PATHNAME', 'elt_sql_stream_rows';
+COMMENT ON FUNCTION elt.stream_rows(integer) IS 'the rows of a stream''s view; read the view instead';
+
+CREATE FUNCTION elt.log_status(capture integer, OUT pending_rows bigint, OUT log_bytes bigint,
+                               OUT slowest_consumer text, OUT stale boolean) RETURNS record
+    LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'elt_sql_log_status';
+COMMENT ON FUNCTION elt.log_status(integer) IS 'state of a change log, for elt.tracked';
+
+CREATE VIEW elt.tracked AS
+SELECT c.relation,
+       'trigger'::text AS method,
+       CASE WHEN c.keys_only THEN 'key' ELSE 'row' END AS images,
+       s.pending_rows,
+       s.log_bytes,
+       s.slowest_consumer,
+       s.stale,
+       c.tracked_since
+FROM elt.capture c
+CROSS JOIN LATERAL elt.log_status(c.id) s
+WHERE EXISTS (SELECT FROM pg_catalog.pg_class r WHERE r.oid OPERATOR(pg_catalog.=) c.relation)
+  AND pg_catalog.has_table_privilege(c.relation, 'SELECT');
+COMMENT ON VIEW elt.tracked IS
+'Tracked tables: changes that the slowest consumer has not read, bytes of the change log, and whether tracking is interrupted (stale).';
+
+CREATE FUNCTION elt.on_ddl_command_end() RETURNS event_trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'elt_sql_ddl_command_end';
+CREATE FUNCTION elt.on_table_rewrite() RETURNS event_trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'elt_sql_table_rewrite';
+CREATE FUNCTION elt.on_sql_drop() RETURNS event_trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'elt_sql_drop';
+COMMENT ON FUNCTION elt.on_ddl_command_end() IS 'event trigger: follows partitions of tracked tables, notices disabled triggers';
+COMMENT ON FUNCTION elt.on_table_rewrite() IS 'event trigger: makes consumers of a rewritten table resynchronise';
+COMMENT ON FUNCTION elt.on_sql_drop() IS 'event trigger: removes the log of dropped tables';
+
+CREATE EVENT TRIGGER elt_ddl_command_end ON ddl_command_end
+    WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TRIGGER', 'CREATE TRIGGER', 'CREATE RULE')
+    EXECUTE FUNCTION elt.on_ddl_command_end();
+CREATE EVENT TRIGGER elt_table_rewrite ON table_rewrite EXECUTE FUNCTION elt.on_table_rewrite();
+CREATE EVENT TRIGGER elt_sql_drop ON sql_drop EXECUTE FUNCTION elt.on_sql_drop();
+ALTER EVENT TRIGGER elt_ddl_command_end ENABLE ALWAYS;
+ALTER EVENT TRIGGER elt_table_rewrite ENABLE ALWAYS;
+ALTER EVENT TRIGGER elt_sql_drop ENABLE ALWAYS;
+
+REVOKE ALL ON FUNCTION elt.capture(), elt.capture_moves(), elt.on_ddl_command_end(), elt.on_table_rewrite(),
+    elt.on_sql_drop() FROM PUBLIC;
+GRANT SELECT ON elt.tracked TO PUBLIC;

@@ -1,0 +1,115 @@
+/*
+ * compat.h
+ *	  What differs between the supported versions of PostgreSQL (15 to 18).
+ *
+ * Only macros and inline functions: version switches stay in this file.
+ */
+#ifndef ELT_COMPAT_H
+#define ELT_COMPAT_H
+
+#include "access/attmap.h"
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_class.h"
+#include "executor/executor.h"
+#include "nodes/parsenodes.h"
+#include "miscadmin.h"
+#include "parser/parse_relation.h"
+#include "utils/acl.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* virtual generated columns came with 18 */
+#ifndef ATTRIBUTE_GENERATED_VIRTUAL
+#define ATTRIBUTE_GENERATED_VIRTUAL 'v'
+#endif
+
+/* Run a started query to its end. */
+static inline void
+elt_executor_run_all(QueryDesc *qd)
+{
+#if PG_VERSION_NUM >= 180000
+	ExecutorRun(qd, ForwardScanDirection, 0);
+#else
+	ExecutorRun(qd, ForwardScanDirection, 0, true);
+#endif
+}
+
+/* Check the current user's right to read what an analysed query reads of this relation entry; an error where it is missing. */
+static inline void
+elt_check_rte_permissions(Query *query, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	RangeTblEntry copy = *rte;
+
+	copy.perminfoindex = 1;
+	(void) ExecCheckPermissions(list_make1(&copy), list_make1(getRTEPermissionInfo(query->rteperminfos, rte)), true);
+#else
+	(void) query;
+	(void) ExecCheckRTPerms(list_make1(rte), true);
+#endif
+}
+
+/* Make the executor check nothing for this entry. */
+static inline void
+elt_clear_rte_permissions(RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	rte->perminfoindex = 0;
+#else
+	rte->requiredPerms = 0;
+	rte->checkAsUser = InvalidOid;
+	rte->selectedCols = NULL;
+	rte->insertedCols = NULL;
+	rte->updatedCols = NULL;
+	rte->extraUpdatedCols = NULL;
+#endif
+}
+
+/* Form a minimal tuple in the current memory context. */
+static inline MinimalTuple
+elt_form_minimal_tuple(TupleDesc desc, Datum *values, bool *nulls)
+{
+#if PG_VERSION_NUM >= 180000
+	return heap_form_minimal_tuple(desc, values, nulls, 0);
+#else
+	return heap_form_minimal_tuple(desc, values, nulls);
+#endif
+}
+
+/* Map columns by name, NULL where both have the same layout. */
+static inline AttrMap *
+elt_attrmap_if_needed(TupleDesc from, TupleDesc to)
+{
+#if PG_VERSION_NUM >= 160000
+	return build_attrmap_by_name_if_req(from, to, false);
+#else
+	return build_attrmap_by_name_if_req(from, to);
+#endif
+}
+
+/* Does the current user own a relation? */
+static inline bool
+elt_owns_relation(Oid relid)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(RelationRelationId, relid, GetUserId());
+#else
+	return pg_class_ownercheck(relid, GetUserId());
+#endif
+}
+
+/* Start an index scan with equality keys only. */
+static inline IndexScanDesc
+elt_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
+{
+#if PG_VERSION_NUM >= 180000
+	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
+#else
+	return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+#endif

@@ -1,0 +1,45 @@
+/* Running one SQL statement over tuplestores that stand in for relations. */
+#ifndef ELT_EXEC_H
+#define ELT_EXEC_H
+
+#include "access/tupdesc.h"
+#include "nodes/params.h"
+#include "tcop/dest.h"
+#include "utils/tuplestore.h"
+
+/* A tuplestore that stands in for a relation. Its tuples have the relation's columns at their attribute numbers, dropped ones included. */
+typedef struct EltBag
+{
+	const char *name;			/* unqualified name under which SQL text may
+								 * refer to it; unique within a call */
+	Oid			replaces;		/* every reading mention of this relation
+								 * reads the bag; InvalidOid: by name only */
+	TupleDesc	tupdesc;
+	Tuplestorestate *tuples;
+	double		ntuples;		/* for the planner */
+} EltBag;
+
+typedef struct EltExecCounts
+{
+	uint64		processed;		/* rows, as the command tag counts them */
+	uint64		inserted;
+	uint64		updated;
+	uint64		deleted;
+} EltExecCounts;
+
+/*
+ * Run one statement under (a copy of) the active snapshot, with the effects of all earlier commands of the transaction; ends with a
+ * CommandCounterIncrement. params, dest and counts may be NULL; rows without a dest are discarded. See exec.c for what is counted.
+ */
+extern void elt_exec(const char *sql, EltBag *bags, int nbags, ParamListInfo params, DestReceiver *dest, EltExecCounts *counts);
+
+/*
+ * The same, appending the rows (of a SELECT or RETURNING) to `out`. outdesc, unless NULL, gets their descriptor, in the current memory
+ * context; nrows, unless NULL, their number. Toasted values stay toasted.
+ */
+extern void elt_exec_into(const char *sql, EltBag *bags, int nbags, Tuplestorestate *out, TupleDesc *outdesc, uint64 *nrows);
+
+/* An error where row-level security of the relation applies to the current user: changes are read without policies. */
+extern void elt_check_row_security(Oid relid);
+
+#endif

@@ -1,0 +1,54 @@
+/*
+ * secctx.c
+ *	  Running something with another role's rights.
+ *
+ * A user's query, and whatever functions and triggers it calls, runs as its owner inside a security-restricted operation: it cannot
+ * leave that role, create temporary objects or queue deferred triggers that would fire later with the caller's rights. Settings
+ * it changes end with the window, and those that decide what our SQL text means are pinned.
+ *
+ * Nothing is registered for errors: the abort of the (sub)transaction restores role, flags and settings.
+ * Locks: none. A crash loses nothing.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+#include "base/secctx.h"
+
+void
+elt_pin_setting(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+void
+elt_pin_sql_settings(void)
+{
+	elt_pin_setting("search_path", ELT_SEARCH_PATH);
+	/* off, a backslash in a stored literal could end it somewhere else */
+	elt_pin_setting("standard_conforming_strings", "on");
+	elt_pin_setting("transform_null_equals", "off");
+}
+
+void
+elt_become(EltSecContext *save, Oid role)
+{
+	GetUserIdAndSecContext(&save->userid, &save->flags);
+	SetUserIdAndSecContext(role, save->flags | SECURITY_RESTRICTED_OPERATION | SECURITY_LOCAL_USERID_CHANGE);
+	save->guc_nest_level = NewGUCNestLevel();
+	elt_pin_sql_settings();
+
+	/*
+	 * batches are short and planned each time: compiling them costs more than
+	 * it saves
+	 */
+	elt_pin_setting("jit", "off");
+}
+
+void
+elt_restore(EltSecContext *save)
+{
+	AtEOXact_GUC(false, save->guc_nest_level);
+	SetUserIdAndSecContext(save->userid, save->flags);
+}

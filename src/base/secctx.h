@@ -1,0 +1,25 @@
+/* Running something with another role's rights. */
+#ifndef ELT_SECCTX_H
+#define ELT_SECCTX_H
+
+/* the search_path under which stored SQL text is written and read: everything outside pg_catalog is qualified in it */
+#define ELT_SEARCH_PATH "pg_catalog, pg_temp"
+
+typedef struct EltSecContext
+{
+	Oid			userid;
+	int			flags;
+	int			guc_nest_level;
+} EltSecContext;
+
+/* Become `role`, in a security-restricted operation, with jit off and what elt_pin_sql_settings pins. elt_restore ends it; so does an abort. */
+extern void elt_become(EltSecContext *save, Oid role);
+extern void elt_restore(EltSecContext *save);
+
+/* Set a setting until the innermost GUC nest level ends. */
+extern void elt_pin_setting(const char *name, const char *value);
+
+/* The same for the settings that decide what SQL text means: search_path and those of the parser. */
+extern void elt_pin_sql_settings(void);
+
+#endif

@@ -1,0 +1,354 @@
+/*
+ * batch.c
+ *	  A batch: lock, snapshot, window; and at its end the new offset.
+ *
+ *	  consumer's lock -> locks on the source's tree -> snapshot -> segments, listed with a newer snapshot -> rows (reader.c, net.c)
+ *
+ * The order is what makes it exact: a snapshot taken before the locks could miss what a TRUNCATE or a trim removed meanwhile, and segments listed
+ * before the snapshot could lack one whose rows the snapshot sees.
+ *
+ * Locks: Exclusive on the consumer, AccessShare on the source's tree and on the segments, to the end of the transaction. A crash undoes offset and
+ * target rows together.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "base/debug_point.h"
+#include "base/guc.h"
+#include "base/sql.h"
+#include "capture/batch.h"
+#include "capture/locks.h"
+#include "capture/log.h"
+#include "capture/reader.h"
+#include "capture/segment.h"
+#include "capture/tree.h"
+
+/* Changes that one megabyte of elt.batch_memory nets, generously. */
+#define ROWS_PER_MEGABYTE	1000
+
+static uint64
+widen_xid(TransactionId xid, uint64 next)
+{
+	uint64		epoch = next >> 32;
+
+	if (xid > (TransactionId) next)
+		epoch--;
+	return (epoch << 32) | xid;
+}
+
+static int
+compare_uint64(const void *a, const void *b)
+{
+	uint64		left = *(const uint64 *) a;
+	uint64		right = *(const uint64 *) b;
+
+	return left < right ? -1 : left > right;
+}
+
+EltOffset *
+elt_offset_of_snapshot(Snapshot snapshot)
+{
+	EltOffset  *offset = palloc0(sizeof(EltOffset));
+	uint64		next = U64FromFullTransactionId(ReadNextFullTransactionId());
+
+	offset->xmin = widen_xid(snapshot->xmin, next);
+	offset->xmax = widen_xid(snapshot->xmax, next);
+	offset->xip = palloc(sizeof(uint64) * (snapshot->xcnt + 1));
+	for (uint32 i = 0; i < snapshot->xcnt; i++)
+		offset->xip[offset->nxip++] = widen_xid(snapshot->xip[i], next);
+
+	/* one's own xid is never in one's own snapshot, yet what it writes later is to come */
+	offset->own_xid = elt_log_position(&offset->own_serial);
+	if (offset->own_xid != 0 && (uint64) offset->own_xid < offset->xmax)
+	{
+		offset->xip[offset->nxip++] = (uint64) offset->own_xid;
+		offset->xmin = Min(offset->xmin, (uint64) offset->own_xid);
+	}
+	qsort(offset->xip, offset->nxip, sizeof(uint64), compare_uint64);
+	return offset;
+}
+
+/* Was the row version written by a transaction that snapshot does not see? */
+static bool
+newer_than(TransactionId xmin, Snapshot snapshot)
+{
+	if (!TransactionIdIsNormal(xmin) || TransactionIdIsCurrentTransactionId(xmin))
+		return false;
+	return XidInMVCCSnapshot(xmin, snapshot);
+}
+
+static void
+serialization_failure(const char *what, EltBatch *batch)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access because %s of %s \"%s\" changed after this transaction's snapshot",
+					what, batch->consumer->kind, batch->consumer->name),
+			 errhint("Run the transaction again, or use READ COMMITTED.")));
+}
+
+/* In REPEATABLE READ the snapshot is older than the locks: nothing that it does not see may matter. */
+static void
+check_snapshot(EltBatch *batch)
+{
+	ListCell   *lc;
+
+	if (!IsolationUsesXactSnapshot())
+		return;
+	if (newer_than(batch->consumer->xmin, batch->snapshot))
+		serialization_failure("the offset", batch);
+	if (newer_than(batch->capture->xmin, batch->snapshot))
+		serialization_failure("the change log", batch);
+	foreach(lc, elt_mark_list(batch->capture->id))
+	{
+		if (newer_than(((EltMark *) lfirst(lc))->xmin, batch->snapshot))
+			serialization_failure("the source", batch);
+	}
+}
+
+/*
+ * A mark that the snapshot sees counts even when it is newer than the recorded end of a window being applied in chunks: what the marked event did cannot be
+ * told from the rest of that window, so the window is given up for a resynchronisation as of now.
+ */
+static void
+find_resync(EltBatch *batch, EltOffset *now)
+{
+	ListCell   *lc;
+
+	foreach(lc, elt_mark_list(batch->capture->id))
+	{
+		EltMark    *mark = lfirst(lc);
+
+		if (elt_offset_contains(now, mark->xid, mark->serial) &&
+			!elt_offset_contains(batch->consumer->offset, mark->xid, mark->serial))
+			batch->resync = mark->reason;
+	}
+}
+
+/* Decide where the window ends: where it was recorded to end, else now. */
+static void
+find_window(EltBatch *batch)
+{
+	EltOffset  *now = elt_offset_of_snapshot(batch->snapshot);
+	EltConsumer *consumer = batch->consumer;
+
+	now->passed = elt_segment_passed(batch->capture->id, batch->snapshot);
+	if (consumer->offset != NULL)
+	{
+		now->passed = Max(now->passed, consumer->offset->passed);
+		find_resync(batch, now);
+	}
+	batch->fresh = consumer->end == NULL || batch->resync != NULL;
+	batch->to = batch->fresh ? now : consumer->end;
+	batch->chunks = batch->fresh ? 0 : consumer->chunks;
+	batch->chunk = batch->fresh ? 0 : consumer->chunks_done;
+}
+
+static void
+lock_segments(EltBatch *batch)
+{
+	int32		passed = batch->consumer->offset->passed;
+	ListCell   *lc;
+
+	foreach(lc, elt_segment_list(batch->capture->id, NULL))
+	{
+		EltSegment *segment = lfirst(lc);
+
+		if (segment->state == ELT_SEGMENT_FREE || segment->segno <= passed)
+			continue;
+		LockRelationOid(segment->relid, AccessShareLock);
+		batch->segments = lappend(batch->segments, segment);
+	}
+}
+
+/* Read and check the rows of the consumer and its capture; the consumer is locked. */
+static void
+load_consumer(EltBatch *batch, int32 id)
+{
+	pg_uuid_t	install = elt_install_id();
+
+	batch->consumer = elt_consumer_by_id(id);
+	if (batch->consumer == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the consumer was dropped meanwhile")));
+	batch->capture = elt_capture_by_id(batch->consumer->capture);
+	if (batch->capture == NULL || get_rel_name(batch->capture->relid) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the source of %s \"%s\" was dropped or is no longer tracked",
+						batch->consumer->kind, batch->consumer->name),
+				 errhint("Drop the %s, then create it anew on the table that is there now.",
+						 batch->consumer->kind)));
+	if (memcmp(&install, &batch->capture->install, sizeof(install)) != 0 ||
+		memcmp(&install, &batch->consumer->install, sizeof(install)) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the offset of %s \"%s\" comes from another database",
+						batch->consumer->kind, batch->consumer->name),
+				 errdetail("It was dumped there and restored here, where the change log begins anew."),
+				 errhint("Drop the %s and create it anew.", batch->consumer->kind)));
+}
+
+static void
+take_snapshot(EltBatch *batch)
+{
+	PushCopiedSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : GetLatestSnapshot());
+	UpdateActiveSnapshotCommandId();
+	batch->snapshot = GetActiveSnapshot();
+}
+
+EltBatch *
+elt_batch_begin(int32 consumer)
+{
+	EltBatch   *batch = palloc0(sizeof(EltBatch));
+
+	elt_lock_consumer(consumer);
+	load_consumer(batch, consumer);
+	batch->root = elt_tree_lock(batch->capture, batch->consumer->kind, batch->consumer->name);
+	elt_debug_point("batch-locked");
+
+	take_snapshot(batch);
+	check_snapshot(batch);
+	elt_debug_point("batch-snapshot");
+
+	find_window(batch);
+	if (batch->consumer->offset != NULL)
+		lock_segments(batch);
+	return batch;
+}
+
+static int64
+log_bytes(EltBatch *batch)
+{
+	int64		bytes = 0;
+	ListCell   *lc;
+
+	foreach(lc, batch->segments)
+	{
+		Relation	rel = table_open(((EltSegment *) lfirst(lc))->relid, NoLock);
+
+		bytes += (int64) RelationGetNumberOfBlocks(rel) * BLCKSZ;
+		table_close(rel, NoLock);
+	}
+	return bytes;
+}
+
+void
+elt_batch_split(EltBatch *batch, int64 max_rows)
+{
+	int64		bytes;
+	int64		rows;
+
+	if (batch->chunks > 0)
+		return;
+	batch->chunks = 1;
+	bytes = log_bytes(batch);
+	if (max_rows == 0 && bytes <= (int64) elt_batch_memory * 1024)
+		return;
+	rows = elt_batch_pending(batch);
+	if (max_rows == 0)
+		max_rows = Max((int64) elt_batch_memory / 1024 * ROWS_PER_MEGABYTE, 1000);
+	batch->chunks = (int) Min(rows / max_rows + (rows % max_rows > 0 ? 1 : 0), 10000);
+	batch->chunks = Max(batch->chunks, 1);
+}
+
+int64
+elt_batch_pending(EltBatch *batch)
+{
+	EltReader  *reader = elt_reader_begin(batch);
+	int64		rows = elt_reader_count(reader);
+
+	elt_reader_end(reader);
+	return rows;
+}
+
+EltBatch *
+elt_batch_peek(EltConsumer *consumer, EltCapture *capture, Snapshot snapshot, EltOffset *to)
+{
+	EltBatch   *batch = palloc0(sizeof(EltBatch));
+
+	batch->consumer = consumer;
+	batch->capture = capture;
+	batch->snapshot = snapshot;
+	batch->to = to;
+	batch->chunks = 1;
+	if (consumer->offset != NULL)
+	{
+		lock_segments(batch);
+		find_resync(batch, to);
+	}
+	return batch;
+}
+
+int64
+elt_consumer_pending(EltConsumer *consumer, EltCapture *capture)
+{
+	Snapshot	snapshot = GetActiveSnapshot();
+
+	return elt_batch_pending(elt_batch_peek(consumer, capture, snapshot,
+											elt_offset_of_snapshot(snapshot)));
+}
+
+void
+elt_batch_end(EltBatch *batch)
+{
+	EltConsumer *consumer = batch->consumer;
+
+	PopActiveSnapshot();
+	if (batch->chunks > 1 && batch->chunk + 1 < batch->chunks)
+	{
+		consumer->end = batch->to;
+		consumer->chunks = batch->chunks;
+		consumer->chunks_done = batch->chunk + 1;
+	}
+	else
+	{
+		consumer->offset = batch->to;
+		consumer->end = NULL;
+		consumer->chunks = consumer->chunks_done = 0;
+	}
+	elt_consumer_update(consumer);
+	table_close(batch->root, NoLock);
+	elt_debug_point("batch-stored");
+}
+
+void
+elt_batch_cancel(EltBatch *batch)
+{
+	PopActiveSnapshot();
+	table_close(batch->root, NoLock);
+}
+
+int32
+elt_consumer_create(int32 capture, const char *kind, const char *name, bool from_now)
+{
+	EltConsumer consumer = {0};
+
+	consumer.capture = capture;
+	consumer.kind = pstrdup(kind);
+	consumer.name = pstrdup(name);
+	consumer.install = elt_install_id();
+	elt_lock_capture(capture, ELT_LOCK_TRIM, ShareLock);
+	if (from_now)
+	{
+		Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+
+		consumer.offset = elt_offset_of_snapshot(snapshot);
+		consumer.offset->passed = elt_segment_passed(capture, snapshot);
+		UnregisterSnapshot(snapshot);
+	}
+	return elt_consumer_insert(&consumer);
+}

@@ -1,0 +1,59 @@
+/* A batch: what a consumer reads of a change log, from its offset to now. */
+#ifndef ELT_BATCH_H
+#define ELT_BATCH_H
+
+#include "utils/relcache.h"
+#include "utils/snapshot.h"
+
+#include "catalog/capture.h"
+#include "catalog/consumer.h"
+
+typedef struct EltBatch
+{
+	EltConsumer *consumer;		/* as stored; locked */
+	EltCapture *capture;
+	Relation	root;			/* the tracked relation, AccessShare */
+	Snapshot	snapshot;		/* everything of the batch is read under it; active */
+	EltOffset  *to;				/* end of the window */
+	const char *resync;			/* why the changes do not suffice; NULL: they do */
+	List	   *segments;		/* EltSegment, those that may hold rows of the window; AccessShare */
+	int			chunks;			/* the window is applied in so many batches; 0: not decided */
+	int			chunk;			/* this one */
+	bool		fresh;			/* the window ends now: not one that was recorded before */
+} EltBatch;
+
+/*
+ * Lock the consumer and its source, take the snapshot, make it active and find the window. Errors: 40001 where the transaction's snapshot is older than
+ * what it must see, 55006 while a statement that changes the source is running, 42P01 where the source is gone.
+ */
+extern EltBatch *elt_batch_begin(int32 consumer);
+
+/* Decide into how many chunks the window is split: enough that one has at most max_rows changes (0: by memory alone). */
+extern void elt_batch_split(EltBatch *batch, int64 max_rows);
+
+/* Store the new offset; the snapshot is no longer active. */
+extern void elt_batch_end(EltBatch *batch);
+
+/* No change: leave everything as it was. */
+extern void elt_batch_cancel(EltBatch *batch);
+
+/* Changes in the window and not consumed yet; reads the log. */
+extern int64 elt_batch_pending(EltBatch *batch);
+
+/* The same for any consumer as of the active snapshot, without locking it. */
+extern int64 elt_consumer_pending(EltConsumer *consumer, EltCapture *capture);
+
+/*
+ * A batch for reading only, up to what snapshot sees: nothing is locked but the segments and nothing can be stored. The caller has checked and locked the
+ * source; batch->root is left to it.
+ */
+extern EltBatch *elt_batch_peek(EltConsumer *consumer, EltCapture *capture, Snapshot snapshot,
+								EltOffset *to);
+
+/* Register a consumer of relation's changes from now on, or (offset later) from its first batch on. */
+extern int32 elt_consumer_create(int32 capture, const char *kind, const char *name, bool from_now);
+
+/* The offset that contains just what snapshot sees. */
+extern EltOffset *elt_offset_of_snapshot(Snapshot snapshot);
+
+#endif

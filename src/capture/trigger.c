@@ -1,0 +1,287 @@
+/*
+ * trigger.c
+ *	  The statement triggers that write the change log.
+ *
+ *	  INSERT, UPDATE, DELETE, TRUNCATE on a root, an intermediate or a leaf
+ *	    -> transition tables -> images (image.c) -> open segment (log.c)
+ *
+ * Each change is logged once: a statement fires the triggers of the relation that it names. Rows of a leaf are mapped to the root's columns by name.
+ * Nothing here runs SQL, calls user code or needs a privilege.
+ *
+ * Locks: RowExclusive on the open segment to the end of the transaction (target.c). A crash loses the log rows of exactly the transactions that it loses.
+ */
+#include "postgres.h"
+
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "utils/datum.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/tuplestore.h"
+
+#include "base/debug_point.h"
+#include "capture/log.h"
+#include "capture/mark.h"
+#include "capture/target.h"
+
+PG_FUNCTION_INFO_V1(elt_sql_capture);
+PG_FUNCTION_INFO_V1(elt_sql_capture_moves);
+
+/* One transition table being read, in the root's column order. */
+typedef struct RowReader
+{
+	Tuplestorestate *store;		/* NULL: none */
+	TupleTableSlot *slot;		/* as the table has it */
+	TupleTableSlot *mapped;		/* as the root has it; the same where no map is needed */
+	AttrMap    *map;
+} RowReader;
+
+static void
+reader_start(RowReader *reader, Tuplestorestate *store, EltTarget *target)
+{
+	reader->store = store;
+	reader->map = target->map;
+	if (store == NULL)
+		return;
+	reader->slot = MakeSingleTupleTableSlot(target->rowdesc, &TTSOpsMinimalTuple);
+	reader->mapped = reader->map == NULL ? reader->slot :
+		MakeSingleTupleTableSlot(target->rootdesc, &TTSOpsVirtual);
+	tuplestore_select_read_pointer(store, 0);
+	tuplestore_rescan(store);
+}
+
+/* The next row, NULL at the end; valid until the next call. */
+static TupleTableSlot *
+reader_next(RowReader *reader)
+{
+	if (reader->store == NULL ||
+		!tuplestore_gettupleslot(reader->store, true, false, reader->slot))
+		return NULL;
+	if (reader->map == NULL)
+		return reader->slot;
+	return execute_attr_map_slot(reader->map, reader->slot, reader->mapped);
+}
+
+static void
+reader_end(RowReader *reader)
+{
+	if (reader->store == NULL)
+		return;
+	if (reader->mapped != reader->slot)
+		ExecDropSingleTupleTableSlot(reader->mapped);
+	ExecDropSingleTupleTableSlot(reader->slot);
+}
+
+static void
+log_rows(EltLog *log, EltTarget *target, RowReader *rows, char op, MemoryContext per_row)
+{
+	TupleTableSlot *slot;
+
+	while ((slot = reader_next(rows)) != NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(per_row);
+		EltImage	image;
+
+		CHECK_FOR_INTERRUPTS();
+		elt_image_make(&image, slot, target->keys, NULL, op == ELT_OP_DELETE || op == ELT_OP_OLD);
+		elt_log_append(log, op, &image);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(per_row);
+	}
+}
+
+static inline bool
+has_external(TupleTableSlot *slot)
+{
+	return TTS_IS_MINIMALTUPLE(slot) &&
+		(((MinimalTupleTableSlot *) slot)->mintuple->t_infomask & HEAP_HASEXTERNAL) != 0;
+}
+
+/* May the two images of an update share pointers to toasted values? Only under one key, by which the row is found again. */
+static bool
+may_share(EltTarget *target, TupleTableSlot *before, TupleTableSlot *after)
+{
+	if (target->pk == NULL || !has_external(before) || !has_external(after))
+		return false;
+	for (int i = 0; i < target->rowdesc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(target->rowdesc, i);
+		bool		null_a;
+		bool		null_b;
+		Datum		a;
+		Datum		b;
+
+		if (!target->pk[i])
+			continue;
+		a = slot_getattr(before, i + 1, &null_a);
+		b = slot_getattr(after, i + 1, &null_b);
+		if (null_a || null_b || !datum_image_eq(a, b, att->attbyval, att->attlen))
+			return false;
+	}
+	return true;
+}
+
+/* Log one update, or nothing where it changed nothing. */
+static void
+log_update(EltLog *log, EltTarget *target, TupleTableSlot *before, TupleTableSlot *after)
+{
+	bool		share = may_share(target, before, after);
+	EltImage	old_image;
+	EltImage	new_image;
+
+	elt_image_make(&old_image, before, NULL, share ? after : NULL, true);
+	elt_image_make(&new_image, after, NULL, share ? before : NULL, false);
+	if (elt_image_same(&old_image, &new_image))
+		return;
+	if (target->keys != NULL)
+	{
+		elt_image_make(&old_image, before, target->keys, NULL, false);
+		elt_image_make(&new_image, after, target->keys, NULL, false);
+	}
+	elt_log_append(log, ELT_OP_OLD, &old_image);
+	elt_log_append(log, ELT_OP_NEW, &new_image);
+}
+
+/*
+ * The n-th old row and the n-th new row belong together, except behind a trigger that suppressed one half of a move between partitions. Nothing
+ * depends on it: images that do not belong together are logged in full, and the two tables' rest is logged one by one.
+ */
+static void
+log_updates(EltLog *log, EltTarget *target, RowReader *olds, RowReader *news,
+			MemoryContext per_row)
+{
+	TupleTableSlot *before;
+	TupleTableSlot *after = NULL;
+
+	while ((before = reader_next(olds)) != NULL && (after = reader_next(news)) != NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(per_row);
+
+		CHECK_FOR_INTERRUPTS();
+		log_update(log, target, before, after);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(per_row);
+	}
+	if (before != NULL)
+	{
+		EltImage	image;
+
+		elt_image_make(&image, before, target->keys, NULL, true);
+		elt_log_append(log, ELT_OP_OLD, &image);
+		log_rows(log, target, olds, ELT_OP_OLD, per_row);
+	}
+	else
+		log_rows(log, target, news, ELT_OP_NEW, per_row);
+}
+
+static void
+capture_rows(TriggerData *trigdata, EltTarget *target)
+{
+	MemoryContext per_row = AllocSetContextCreate(CurrentMemoryContext, "elt capture row",
+												  ALLOCSET_DEFAULT_SIZES);
+	EltLog	   *log = elt_log_open(target->segment);
+	RowReader	olds;
+	RowReader	news;
+
+	reader_start(&olds, trigdata->tg_oldtable, target);
+	reader_start(&news, trigdata->tg_newtable, target);
+	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
+		log_rows(log, target, &news, ELT_OP_INSERT, per_row);
+	else if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
+		log_rows(log, target, &olds, ELT_OP_DELETE, per_row);
+	else
+		log_updates(log, target, &olds, &news, per_row);
+	reader_end(&olds);
+	reader_end(&news);
+	elt_log_close(log);
+	MemoryContextDelete(per_row);
+}
+
+static bool
+has_rows(Tuplestorestate *store)
+{
+	return store != NULL && tuplestore_tuple_count(store) > 0;
+}
+
+Datum
+elt_sql_capture(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	EltTarget  *target;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_STATEMENT(trigdata->tg_event) ||
+		!TRIGGER_FIRED_AFTER(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"elt.capture\" can only be called by the triggers that elt.track creates"),
+				 errhint("Call elt.track on the table.")));
+
+	if (TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
+	{
+		elt_mark_relation(RelationGetRelid(trigdata->tg_relation), "truncate");
+		return PointerGetDatum(NULL);
+	}
+	if (!has_rows(trigdata->tg_oldtable) && !has_rows(trigdata->tg_newtable))
+		return PointerGetDatum(NULL);
+
+	/* without a log (restored triggers, say) nothing reads it either: its consumers are stale */
+	target = elt_target_lock(trigdata->tg_relation);
+	if (target == NULL)
+		return PointerGetDatum(NULL);
+	elt_debug_point("capture-locked");
+	capture_rows(trigdata, target);
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * BEFORE UPDATE on a partitioned relation.
+ *
+ * A MERGE that moves a row to another partition puts its images into the tables of DELETE and INSERT, yet fires the statement triggers of those
+ * only where it has such actions. So they are queued here for every UPDATE; where nothing moved they find no rows, and where the MERGE fires them
+ * itself its own firing takes the place of this one. Only our triggers are queued: users' triggers fire as ever.
+ */
+Datum
+elt_sql_capture_moves(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	Relation	rel;
+	TransitionCaptureState *capture;
+	ResultRelInfo *info;
+	EState	   *estate;
+	TriggerDesc *desc;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigdata->tg_event) ||
+		!TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"elt.capture_moves\" can only be called by the triggers that elt.track creates"),
+				 errhint("Call elt.track on the table.")));
+
+	rel = trigdata->tg_relation;
+	capture = MakeTransitionCaptureState(rel->trigdesc, RelationGetRelid(rel), CMD_MERGE);
+	if (capture == NULL)
+		return PointerGetDatum(NULL);
+	info = makeNode(ResultRelInfo);
+	InitResultRelInfo(info, rel, 1, NULL, 0);
+	desc = palloc(sizeof(TriggerDesc));
+	*desc = *rel->trigdesc;
+	desc->triggers = palloc(sizeof(Trigger) * desc->numtriggers);
+	desc->numtriggers = 0;
+	for (int i = 0; i < rel->trigdesc->numtriggers; i++)
+	{
+		Trigger    *trigger = &rel->trigdesc->triggers[i];
+
+		if (strcmp(trigger->tgname, "elt_capture_insert") == 0 ||
+			strcmp(trigger->tgname, "elt_capture_delete") == 0)
+			desc->triggers[desc->numtriggers++] = *trigger;
+	}
+	info->ri_TrigDesc = desc;
+
+	estate = CreateExecutorState();
+	ExecASDeleteTriggers(estate, info, capture);
+	ExecASInsertTriggers(estate, info, capture);
+	FreeExecutorState(estate);
+	return PointerGetDatum(NULL);
+}

@@ -1,0 +1,106 @@
+/*
+ * table.c
+ *	  Direct access to the extension's own tables, without SPI.
+ *
+ * Rows are read under the latest snapshot unless the caller says otherwise, and written with the catalog routines; no
+ * privileges, search_path or user-defined operators are involved.
+ *
+ * Locks: AccessShare or RowExclusive on the table, as a query would take. Rows that two sessions might change are guarded by object locks (see
+ * capture/README.md). A crash loses nothing: these are ordinary tables.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/skey.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "commands/sequence.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "catalog/table.h"
+
+bool
+elt_installed(void)
+{
+	Oid			schema = get_namespace_oid("elt", true);
+
+	return OidIsValid(schema) && OidIsValid(get_relname_relid("install", schema));
+}
+
+Oid
+elt_table_oid(const char *name)
+{
+	Oid			schema = get_namespace_oid("elt", true);
+	Oid			relid = OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension \"elt\" is not installed in this database"),
+				 errhint("Run CREATE EXTENSION elt.")));
+	return relid;
+}
+
+Relation
+elt_table_open(const char *name, LOCKMODE mode)
+{
+	return table_open(elt_table_oid(name), mode);
+}
+
+SysScanDesc
+elt_table_scan(Relation rel, const char *index, int nkeys, ScanKey keys,
+			   Snapshot snapshot)
+{
+	return systable_beginscan(rel, elt_table_oid(index), true, snapshot, nkeys, keys);
+}
+
+void
+elt_key_int4(ScanKey key, AttrNumber attno, int32 value)
+{
+	ScanKeyInit(key, attno, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(value));
+}
+
+void
+elt_key_oid(ScanKey key, AttrNumber attno, Oid value)
+{
+	ScanKeyInit(key, attno, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(value));
+}
+
+int64
+elt_sequence_next(const char *name)
+{
+	return nextval_internal(elt_table_oid(name), false);
+}
+
+pg_uuid_t
+elt_install_id(void)
+{
+	Relation	rel = elt_table_open("install", AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple = systable_getnext(scan);
+	pg_uuid_t	id;
+	bool		isnull;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table elt.install is empty"),
+				 errhint("Run CREATE EXTENSION elt again, then track the tables anew.")));
+	id = *DatumGetUUIDP(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return id;
+}
+
+Datum
+elt_uuid_datum(const pg_uuid_t *id)
+{
+	pg_uuid_t  *copy = palloc(sizeof(pg_uuid_t));
+
+	*copy = *id;
+	return UUIDPGetDatum(copy);
+}

@@ -1,0 +1,18 @@
+/*
+ * The shared library's entry: what the server calls when it loads it.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+
+#include "base/guc.h"
+
+PG_MODULE_MAGIC;
+
+PGDLLEXPORT void _PG_init(void);
+
+void
+_PG_init(void)
+{
+	elt_guc_init();
+}

@@ -167,9 +167,9 @@ COMMENT ON FUNCTION elt.stream_rows(integer) IS 'the rows of a stream''s view; r
 CREATE FUNCTION elt.log_status(capture integer, OUT pending_rows bigint, OUT log_bytes bigint,
                                OUT slowest_consumer text, OUT stale boolean) RETURNS record
     LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'elt_sql_log_status';
-COMMENT ON FUNCTION elt.log_status(integer) IS 'state of a change log, for elt.tracked';
+COMMENT ON FUNCTION elt.log_status(integer) IS 'state of a change log, for elt.tracked; NULLs where the caller may not read its table';
 
-CREATE VIEW elt.tracked AS
+CREATE VIEW elt.tracked WITH (security_barrier) AS
 SELECT c.relation,
        'trigger'::text AS method,
        CASE WHEN c.keys_only THEN 'key' ELSE 'row' END AS images,
@@ -196,7 +196,8 @@ COMMENT ON FUNCTION elt.on_table_rewrite() IS 'event trigger: makes consumers of
 COMMENT ON FUNCTION elt.on_sql_drop() IS 'event trigger: removes the log of dropped tables';
 
 CREATE EVENT TRIGGER elt_ddl_command_end ON ddl_command_end
-    WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TRIGGER', 'CREATE TRIGGER', 'CREATE RULE')
+    WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TRIGGER', 'CREATE TRIGGER', 'CREATE RULE',
+                 'CREATE SCHEMA')
     EXECUTE FUNCTION elt.on_ddl_command_end();
 CREATE EVENT TRIGGER elt_table_rewrite ON table_rewrite EXECUTE FUNCTION elt.on_table_rewrite();
 CREATE EVENT TRIGGER elt_sql_drop ON sql_drop EXECUTE FUNCTION elt.on_sql_drop();
@@ -207,3 +208,40 @@ ALTER EVENT TRIGGER elt_sql_drop ENABLE ALWAYS;
 REVOKE ALL ON FUNCTION elt.capture(), elt.capture_moves(), elt.on_ddl_command_end(), elt.on_table_rewrite(),
     elt.on_sql_drop() FROM PUBLIC;
 GRANT SELECT ON elt.tracked TO PUBLIC;
+-- Definitions of loads, and the rows they could not load.
+CREATE TABLE elt.load (
+    node integer NOT NULL PRIMARY KEY,
+    consumer integer NOT NULL,
+    source regclass NOT NULL,
+    target regclass NOT NULL,
+    mode text NOT NULL,
+    query text NOT NULL,                -- canonical: every name qualified
+    definition text NOT NULL,           -- what the user asked for, to tell whether it changed
+    columns text[] NOT NULL,            -- of the query and the target
+    key text[] NOT NULL,                -- of the target; empty for append
+    owned_target text[] NOT NULL,       -- target columns that hold the source's primary key unchanged, else empty
+    owned_source text[] NOT NULL,       -- that primary key's columns, in the same order
+    batch_rows integer NOT NULL,        -- 0: adapts
+    on_error text NOT NULL,
+    max_rejected bigint NOT NULL,
+    settings text[] NOT NULL            -- name, value, ...: what the query's text and functions depend on
+);
+COMMENT ON TABLE elt.load IS 'definitions of incremental loads';
+
+CREATE SEQUENCE elt.rejected_id_seq AS bigint;
+CREATE TABLE elt.rejected_row (
+    load integer NOT NULL,
+    id bigint NOT NULL,
+    at timestamptz NOT NULL,
+    sqlstate text NOT NULL,
+    message text NOT NULL,
+    key jsonb,                          -- of the source's row; NULL where the source has no primary key
+    row_data jsonb NOT NULL,
+    image bytea NOT NULL,               -- the row itself, for another try
+    PRIMARY KEY (load, id)
+);
+COMMENT ON TABLE elt.rejected_row IS 'rows that a load could not load';
+
+SELECT pg_catalog.pg_extension_config_dump('elt.load', '');
+SELECT pg_catalog.pg_extension_config_dump('elt.rejected_row', '');
+SELECT pg_catalog.pg_extension_config_dump('elt.rejected_id_seq', '');

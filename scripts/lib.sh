@@ -93,6 +93,29 @@ run() {
 	fi
 }
 
+# logged FILE COMMAND...: runs the command with its output in FILE and, as it comes, on ours
+logged() {
+	local log=$1 viewer status
+	shift
+	: >"$log"
+	start "$@" >"$log" 2>&1 </dev/null
+	# not tee: a server that the command left behind would keep the pipe open
+	tail -n +1 -f -s 0.2 --pid="$child" "$log" 2>/dev/null &
+	viewer=$!
+	finish
+	status=$?
+	wait "$viewer"
+	return "$status"
+}
+
+# read_counts FILE: sets passed and failed to what the last line "N passed, N failed" in FILE says; fails if there is none
+read_counts() {
+	local counts
+	passed=0 failed=0
+	counts=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$1" | tail -n 1)
+	[ -n "$counts" ] && read -r passed _ failed _ <<<"$counts"
+}
+
 # for_user FOLDER...: makes folders that the unprivileged user can write to
 for_user() {
 	mkdir -p "$@"

@@ -99,9 +99,8 @@ serialization_failure(const char *what, EltBatch *batch)
 			 errhint("Run the transaction again, or use READ COMMITTED.")));
 }
 
-/* In REPEATABLE READ the snapshot is older than the locks: nothing that it does not see may matter. */
-static void
-check_snapshot(EltBatch *batch)
+void
+elt_batch_check_snapshot(EltBatch *batch)
 {
 	ListCell   *lc;
 
@@ -119,7 +118,7 @@ check_snapshot(EltBatch *batch)
 }
 
 /*
- * A mark that the snapshot sees counts even when it is newer than the recorded end of a window being applied in chunks: what the marked event did cannot be
+ * now: the marks to look at; NULL: all. A mark that the snapshot sees counts even when it is newer than the recorded end of a window being applied in chunks: what the marked event did cannot be
  * told from the rest of that window, so the window is given up for a resynchronisation as of now.
  */
 static void
@@ -131,7 +130,7 @@ find_resync(EltBatch *batch, EltOffset *now)
 	{
 		EltMark    *mark = lfirst(lc);
 
-		if (elt_offset_contains(now, mark->xid, mark->serial) &&
+		if ((now == NULL || elt_offset_contains(now, mark->xid, mark->serial)) &&
 			!elt_offset_contains(batch->consumer->offset, mark->xid, mark->serial))
 			batch->resync = mark->reason;
 	}
@@ -173,33 +172,23 @@ lock_segments(EltBatch *batch)
 	}
 }
 
-/* Read and check the rows of the consumer and its capture; the consumer is locked. */
-static void
-load_consumer(EltBatch *batch, int32 id)
+EltCapture *
+elt_consumer_capture(EltConsumer *consumer)
 {
-	pg_uuid_t	install = elt_install_id();
+	EltCapture *capture = elt_capture_by_id(consumer->capture);
 
-	batch->consumer = elt_consumer_by_id(id);
-	if (batch->consumer == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("the consumer was dropped meanwhile")));
-	batch->capture = elt_capture_by_id(batch->consumer->capture);
-	if (batch->capture == NULL || get_rel_name(batch->capture->relid) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the source of %s \"%s\" was dropped or is no longer tracked",
-						batch->consumer->kind, batch->consumer->name),
-				 errhint("Drop the %s, then create it anew on the table that is there now.",
-						 batch->consumer->kind)));
-	if (memcmp(&install, &batch->capture->install, sizeof(install)) != 0 ||
-		memcmp(&install, &batch->consumer->install, sizeof(install)) != 0)
+	if (!elt_install_is(&consumer->install) || (capture != NULL && !elt_install_is(&capture->install)))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the offset of %s \"%s\" comes from another database",
-						batch->consumer->kind, batch->consumer->name),
+				 errmsg("the offset of %s \"%s\" comes from another database", consumer->kind, consumer->name),
 				 errdetail("It was dumped there and restored here, where the change log begins anew."),
-				 errhint("Drop the %s and create it anew.", batch->consumer->kind)));
+				 errhint("Drop the %s and create it anew.", consumer->kind)));
+	if (capture == NULL || get_rel_name(capture->relid) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the source of %s \"%s\" was dropped or is no longer tracked", consumer->kind, consumer->name),
+				 errhint("Drop the %s, then create it anew on the table that is there now.", consumer->kind)));
+	return capture;
 }
 
 static void
@@ -216,12 +205,17 @@ elt_batch_begin(int32 consumer)
 	EltBatch   *batch = palloc0(sizeof(EltBatch));
 
 	elt_lock_consumer(consumer);
-	load_consumer(batch, consumer);
+	batch->consumer = elt_consumer_by_id(consumer);
+	if (batch->consumer == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the consumer was dropped meanwhile")));
+	batch->capture = elt_consumer_capture(batch->consumer);
 	batch->root = elt_tree_lock(batch->capture, batch->consumer->kind, batch->consumer->name);
 	elt_debug_point("batch-locked");
 
 	take_snapshot(batch);
-	check_snapshot(batch);
+	elt_batch_check_snapshot(batch);
 	elt_debug_point("batch-snapshot");
 
 	find_window(batch);
@@ -288,7 +282,7 @@ elt_batch_peek(EltConsumer *consumer, EltCapture *capture, Snapshot snapshot, El
 	if (consumer->offset != NULL)
 	{
 		lock_segments(batch);
-		find_resync(batch, to);
+		find_resync(batch, NULL);
 	}
 	return batch;
 }
@@ -344,8 +338,10 @@ elt_consumer_create(int32 capture, const char *kind, const char *name, bool from
 	elt_lock_capture(capture, ELT_LOCK_TRIM, ShareLock);
 	if (from_now)
 	{
-		Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+		Snapshot	snapshot = RegisterSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : GetLatestSnapshot());
+		EltBatch	batch = {.consumer = &consumer,.capture = elt_capture_by_id(capture),.snapshot = snapshot};
 
+		elt_batch_check_snapshot(&batch);
 		consumer.offset = elt_offset_of_snapshot(snapshot);
 		consumer.offset->passed = elt_segment_passed(capture, snapshot);
 		UnregisterSnapshot(snapshot);

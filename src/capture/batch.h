@@ -45,12 +45,24 @@ extern int64 elt_consumer_pending(EltConsumer *consumer, EltCapture *capture);
 
 /*
  * A batch for reading only, up to what snapshot sees: nothing is locked but the segments and nothing can be stored. The caller has checked and locked the
- * source; batch->root is left to it.
+ * source; batch->root is left to it. Every mark that the offset does not contain asks for a resynchronisation, also one newer than `to`: the log is read
+ * with the columns that the source has now.
  */
 extern EltBatch *elt_batch_peek(EltConsumer *consumer, EltCapture *capture, Snapshot snapshot,
 								EltOffset *to);
 
-/* Register a consumer of relation's changes from now on, or (offset later) from its first batch on. */
+/*
+ * The capture of a consumer. Errors: 42P01 where its source is gone or no longer tracked, 55000 where the offset comes from another database.
+ */
+extern EltCapture *elt_consumer_capture(EltConsumer *consumer);
+
+/* In REPEATABLE READ the snapshot is older than the locks: 40001 where the offset, the log or a mark is newer than it. */
+extern void elt_batch_check_snapshot(EltBatch *batch);
+
+/*
+ * Register a consumer of relation's changes from its first batch on, or from now on: from what the transaction sees, so that a copy that it makes and the
+ * changes together lack nothing. 40001 where the log has been trimmed, or a mark left, after the transaction's snapshot.
+ */
 extern int32 elt_consumer_create(int32 capture, const char *kind, const char *name, bool from_now);
 
 /* The offset that contains just what snapshot sees. */

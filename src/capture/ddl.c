@@ -2,7 +2,8 @@
  * ddl.c
  *	  Event triggers: DDL on tracked tables.
  *
- *	  ddl_command_end   new and attached partitions get their triggers; a disabled trigger, ATTACH and DETACH leave a mark
+ *	  ddl_command_end   new and attached partitions get their triggers; a disabled trigger, ATTACH, DETACH and some changes of columns leave a
+ *						mark; a tracked table cannot become part of another tree
  *	  table_rewrite     a rewrite leaves a mark: the log before it has the old layout
  *	  sql_drop          the log of a dropped table goes; a dropped partition leaves a mark
  *
@@ -13,6 +14,8 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
@@ -25,8 +28,8 @@
 
 #include "base/sql.h"
 #include "capture/mark.h"
-#include "capture/segment.h"
 #include "capture/target.h"
+#include "capture/track.h"
 #include "capture/tree.h"
 #include "catalog/capture.h"
 #include "catalog/stream.h"
@@ -63,11 +66,69 @@ query_oids(const char *sql)
 		MemoryContext old = MemoryContextSwitchTo(caller);
 
 		if (!isnull)
-			result = list_append_unique_oid(result, DatumGetObjectId(value));
+			result = lappend_oid(result, DatumGetObjectId(value));
 		MemoryContextSwitchTo(old);
 	}
 	SPI_finish();
 	return result;
+}
+
+static bool
+is_tracked(Oid relid)
+{
+	EltCapture *capture = elt_capture_by_relation(relid);
+
+	return capture != NULL && elt_install_is(&capture->install);
+}
+
+/* What a relation inherits from, or is a partition of. */
+static List *
+parents_of(Oid relid)
+{
+	Relation	rel = table_open(InheritsRelationId, AccessShareLock);
+	List	   *parents = NIL;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	elt_key_oid(&key, Anum_pg_inherits_inhrelid, relid);
+	scan = systable_beginscan(rel, InheritsRelidSeqnoIndexId, true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		parents = lappend_oid(parents, ((Form_pg_inherits) GETSTRUCT(tuple))->inhparent);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return parents;
+}
+
+static void
+refuse_inheritance(Oid relid, const char *what, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table \"%s\" is tracked and cannot become %s", get_rel_name(relid), what),
+			 errdetail("Statements that name only one of the two tables would change rows of both, and be logged for one."),
+			 errhint("%s", hint)));
+}
+
+/* Raise an error where the command has put a tracked table into somebody else's tree, or under it. */
+static void
+check_inheritance(Oid relid)
+{
+	const char *hint = "Call elt.untrack on the table first.";
+	ListCell   *lc;
+
+	foreach(lc, parents_of(relid))
+	{
+		if (is_tracked(relid))
+			refuse_inheritance(relid, "a partition or an inheritance child", hint);
+		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION && is_tracked(lfirst_oid(lc)))
+			refuse_inheritance(lfirst_oid(lc), "an inheritance parent", hint);
+	}
+	foreach(lc, find_inheritance_children(relid, NoLock))
+	{
+		if (is_tracked(lfirst_oid(lc)))
+			refuse_inheritance(lfirst_oid(lc), "a partition or an inheritance child", hint);
+	}
 }
 
 /* Bring a capture in line with its tree after a command; created: new partitions are empty. */
@@ -102,7 +163,7 @@ follow_tree(EltCapture *capture, bool created)
 			elt_tree_drop_triggers(lfirst_oid(lc));
 	}
 	root = table_open(capture->relid, NoLock);
-	elt_capture_set_columns(capture->id, elt_tree_columns(root));
+	elt_tree_note_columns(capture, root, true);
 	table_close(root, NoLock);
 }
 
@@ -113,15 +174,18 @@ elt_sql_ddl_command_end(PG_FUNCTION_ARGS)
 	List	   *done = NIL;
 	ListCell   *lc;
 
-	if (elt_tree_own_ddl() || !elt_installed() || elt_capture_all() == NIL)
+	if (elt_tree_own_ddl() || !elt_installed() || !elt_capture_any())
 		PG_RETURN_NULL();
-	foreach(lc, query_oids("SELECT objid FROM pg_catalog.pg_event_trigger_ddl_commands() "
+	foreach(lc, query_oids("SELECT DISTINCT objid FROM pg_catalog.pg_event_trigger_ddl_commands() "
 						   "WHERE classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"))
 	{
 		int32		capture;
-		Oid			root = get_rel_name(lfirst_oid(lc)) == NULL ? InvalidOid :
-			elt_target_root(lfirst_oid(lc), &capture);
+		Oid			root;
 
+		if (get_rel_name(lfirst_oid(lc)) == NULL)
+			continue;
+		check_inheritance(lfirst_oid(lc));
+		root = elt_target_root(lfirst_oid(lc), &capture);
 		if (!OidIsValid(root) || list_member_oid(done, root))
 			continue;
 		done = lappend_oid(done, root);
@@ -144,24 +208,36 @@ elt_sql_table_rewrite(PG_FUNCTION_ARGS)
 	PG_RETURN_NULL();
 }
 
-/* Remove what belongs to a tracked table that is gone. */
-static void
-forget(EltCapture *capture)
+/* Remove what belongs to a relation that is gone: a stream's view, a tracked table or part of one. True where it was one of the first two. */
+static bool
+forget_relation(Oid relid)
 {
-	elt_segment_drop_all(capture->id);
-	elt_member_delete_all(capture->id);
-	elt_mark_delete_all(capture->id);
-	elt_capture_delete(capture->id);
+	bool		found;
+	EltStream  *stream = elt_stream_by_relation(relid);
+	EltCapture *capture = elt_capture_by_relation(relid);
+	ListCell   *lc;
+
+	found = stream != NULL || capture != NULL;
+	if (stream != NULL)
+		elt_stream_delete(stream->consumer);
+	if (capture != NULL)
+		elt_track_forget(capture->id);
+	foreach(lc, elt_member_captures(relid))
+	{
+		elt_member_delete(lfirst_int(lc), relid);
+		capture = elt_capture_by_id(lfirst_int(lc));
+		if (capture != NULL)
+			elt_mark_relation(capture->relid, "a partition was removed");
+	}
+	return found;
 }
 
-Datum
-elt_sql_drop(PG_FUNCTION_ARGS)
+/* Remove what drops left behind that no event trigger followed. */
+static void
+forget_others(void)
 {
 	ListCell   *lc;
 
-	(void) event_data(fcinfo);
-	if (elt_tree_own_ddl() || !elt_installed())
-		PG_RETURN_NULL();
 	foreach(lc, elt_stream_all())
 	{
 		EltStream  *stream = lfirst(lc);
@@ -172,20 +248,26 @@ elt_sql_drop(PG_FUNCTION_ARGS)
 	foreach(lc, elt_capture_all())
 	{
 		EltCapture *capture = lfirst(lc);
-		ListCell   *lc2;
 
 		if (get_rel_name(capture->relid) == NULL)
-		{
-			forget(capture);
-			continue;
-		}
-		foreach(lc2, elt_member_list(capture->id))
-		{
-			if (get_rel_name(lfirst_oid(lc2)) != NULL)
-				continue;
-			elt_member_delete(capture->id, lfirst_oid(lc2));
-			elt_mark_relation(capture->relid, "a partition was removed");
-		}
+			elt_track_forget(capture->id);
 	}
+}
+
+Datum
+elt_sql_drop(PG_FUNCTION_ARGS)
+{
+	bool		found = false;
+	ListCell   *lc;
+
+	(void) event_data(fcinfo);
+	if (elt_tree_own_ddl() || !elt_installed())
+		PG_RETURN_NULL();
+	foreach(lc, query_oids("SELECT DISTINCT objid FROM pg_catalog.pg_event_trigger_dropped_objects() "
+						   "WHERE classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass "
+						   "AND objsubid OPERATOR(pg_catalog.=) 0"))
+		found |= forget_relation(lfirst_oid(lc));
+	if (found)
+		forget_others();
 	PG_RETURN_NULL();
 }

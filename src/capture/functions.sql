@@ -46,9 +46,9 @@ COMMENT ON FUNCTION elt.stream_rows(integer) IS 'the rows of a stream''s view; r
 CREATE FUNCTION elt.log_status(capture integer, OUT pending_rows bigint, OUT log_bytes bigint,
                                OUT slowest_consumer text, OUT stale boolean) RETURNS record
     LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'elt_sql_log_status';
-COMMENT ON FUNCTION elt.log_status(integer) IS 'state of a change log, for elt.tracked';
+COMMENT ON FUNCTION elt.log_status(integer) IS 'state of a change log, for elt.tracked; NULLs where the caller may not read its table';
 
-CREATE VIEW elt.tracked AS
+CREATE VIEW elt.tracked WITH (security_barrier) AS
 SELECT c.relation,
        'trigger'::text AS method,
        CASE WHEN c.keys_only THEN 'key' ELSE 'row' END AS images,
@@ -75,7 +75,8 @@ COMMENT ON FUNCTION elt.on_table_rewrite() IS 'event trigger: makes consumers of
 COMMENT ON FUNCTION elt.on_sql_drop() IS 'event trigger: removes the log of dropped tables';
 
 CREATE EVENT TRIGGER elt_ddl_command_end ON ddl_command_end
-    WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TRIGGER', 'CREATE TRIGGER', 'CREATE RULE')
+    WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TRIGGER', 'CREATE TRIGGER', 'CREATE RULE',
+                 'CREATE SCHEMA')
     EXECUTE FUNCTION elt.on_ddl_command_end();
 CREATE EVENT TRIGGER elt_table_rewrite ON table_rewrite EXECUTE FUNCTION elt.on_table_rewrite();
 CREATE EVENT TRIGGER elt_sql_drop ON sql_drop EXECUTE FUNCTION elt.on_sql_drop();

@@ -32,6 +32,7 @@ struct EltLog
 	int64		xid;
 	CommandId	cid;
 	MemoryContext context;		/* of this struct and of the slots */
+	MemoryContext flush_context;	/* what one multi-insert leaves behind */
 	int			nslots;			/* made so far */
 	int			nrows;			/* buffered */
 	Size		bytes;			/* buffered */
@@ -74,6 +75,7 @@ elt_log_open(Oid segment)
 	EltLog	   *log = MemoryContextAlloc(context, sizeof(EltLog));
 
 	log->context = context;
+	log->flush_context = AllocSetContextCreate(context, "elt log flush", ALLOCSET_DEFAULT_SIZES);
 	log->rel = table_open(segment, NoLock);
 	log->cid = GetCurrentCommandId(true);
 	log->nslots = 0;
@@ -85,10 +87,15 @@ elt_log_open(Oid segment)
 static void
 log_flush(EltLog *log)
 {
+	MemoryContext old;
+
 	if (log->nrows == 0)
 		return;
 	CHECK_FOR_INTERRUPTS();
+	old = MemoryContextSwitchTo(log->flush_context);
 	table_multi_insert(log->rel, log->slots, log->nrows, log->cid, 0, NULL);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(log->flush_context);
 	for (int i = 0; i < log->nrows; i++)
 		ExecClearTuple(log->slots[i]);
 	log->nrows = 0;

@@ -33,9 +33,6 @@
 #include "capture/reader.h"
 #include "capture/toast.h"
 
-/* Values larger than this take no part in the hash of a whole row: they may be pointers. */
-#define HASHED_VALUE_MAX	1000
-
 typedef struct NetImage
 {
 	struct NetImage *next;
@@ -132,10 +129,22 @@ deform(Netter *netter, MinimalTuple tuple, int side)
 	heap_deform_tuple(&view, netter->desc, netter->values[side], netter->nulls[side]);
 }
 
-static bool
-hashed_value(Form_pg_attribute att, Datum value)
+/* The hash of a column's value, whether the image holds it or a pointer to it. */
+static uint32
+hash_value(Netter *netter, MinimalTuple tuple, int column, Datum value)
 {
-	return att->attlen != -1 || toast_raw_datum_size(value) <= HASHED_VALUE_MAX;
+	Form_pg_attribute att = TupleDescAttr(netter->desc, column);
+	Datum		whole = value;
+	uint32		hash;
+
+	if (att->attlen == -1)
+		whole = elt_toast_resolve(netter->toast, tuple, column + 1, value);
+	if (att->attlen == -1 && whole == (Datum) 0)
+		return 0;				/* lost: nothing will come of this */
+	hash = datum_image_hash(whole, att->attbyval, att->attlen);
+	if (whole != value)
+		pfree(DatumGetPointer(whole));
+	return hash;
 }
 
 static uint32
@@ -146,11 +155,9 @@ hash_row(Netter *netter, MinimalTuple tuple)
 	deform(netter, tuple, 0);
 	for (int i = 0; i < netter->desc->natts; i++)
 	{
-		Form_pg_attribute att = TupleDescAttr(netter->desc, i);
-
-		if (att->attisdropped || netter->nulls[0][i] || !hashed_value(att, netter->values[0][i]))
+		if (TupleDescAttr(netter->desc, i)->attisdropped || netter->nulls[0][i])
 			continue;
-		hash = hash_combine(hash, datum_image_hash(netter->values[0][i], att->attbyval, att->attlen) + i);
+		hash = hash_combine(hash, hash_value(netter, tuple, i, netter->values[0][i]) + i);
 	}
 	return hash;
 }

@@ -98,6 +98,9 @@ elt_segment_passed(int32 capture, Snapshot snapshot)
 			passed = Max(passed, segment->segno);
 		else if (segment->state != ELT_SEGMENT_SEALED)
 			break;
+		/* sealed after this transaction's snapshot, which may lack the last writers: in REPEATABLE READ it is still the same one */
+		else if (TransactionIdIsCurrentTransactionId(segment->xmin))
+			break;
 		else
 			passed = Max(passed, segment->segno);
 	}

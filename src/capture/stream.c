@@ -6,7 +6,8 @@
  *	  elt.advance_stream            -> the offset becomes the end of the pinned window
  *
  * A pin holds a snapshot and the window's two ends. Later reads of the transaction return the same rows; ROLLBACK TO a savepoint before the pin
- * undoes it. Readers do not exclude each other: of two that read the same window, the second to advance gets 40001.
+ * undoes it, and one that undoes an advance brings the pin back. Readers do not exclude each other: of two that read the same window, the second to
+ * advance gets 40001.
  *
  * Locks: AccessShare on the source's tree and the segments while reading; Exclusive on the consumer to advance. A crash undoes the offset with the transaction.
  */
@@ -22,6 +23,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "parser/parse_coerce.h"
 #include "parser/parse_relation.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -58,8 +60,10 @@ PG_FUNCTION_INFO_V1(elt_sql_stream_rows);
 /* What this transaction has read of a stream. */
 typedef struct Pin
 {
+	MemoryContext context;		/* of this struct and what it points to */
 	int32		consumer;
 	SubTransactionId subid;
+	SubTransactionId advanced;	/* where the stream was advanced to the pin, else invalid */
 	Snapshot	snapshot;
 	EltConsumer *start;			/* as it was read */
 	EltOffset  *to;
@@ -73,6 +77,17 @@ drop_pin(Pin *pin)
 {
 	pins = list_delete_ptr(pins, pin);
 	UnregisterSnapshotFromOwner(pin->snapshot, TopTransactionResourceOwner);
+	MemoryContextDelete(pin->context);
+}
+
+/* The stream was advanced to the pin: done with, unless a rollback to a savepoint after the read undoes that. */
+static void
+retire_pin(Pin *pin, SubTransactionId subid)
+{
+	if (pin->subid == subid)
+		drop_pin(pin);
+	else
+		pin->advanced = subid;
 }
 
 static void
@@ -94,26 +109,34 @@ xact_callback(XactEvent event, void *arg)
 	}
 }
 
+/* What happened in a subtransaction becomes its parent's, or did not happen. */
 static void
-subxact_callback(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
+end_subxact(Pin *pin, bool commit, SubTransactionId subid, SubTransactionId parent)
 {
-	ListCell   *lc;
-	List	   *all;
-
-	if (event != SUBXACT_EVENT_ABORT_SUB && event != SUBXACT_EVENT_COMMIT_SUB)
-		return;
-	all = list_copy(pins);
-	foreach(lc, all)
+	if (pin->subid == subid)
 	{
-		Pin		   *pin = lfirst(lc);
-
-		if (pin->subid != subid)
-			continue;
-		if (event == SUBXACT_EVENT_COMMIT_SUB)
+		if (commit)
 			pin->subid = parent;
 		else
 			drop_pin(pin);
 	}
+	else if (pin->advanced == subid)
+	{
+		if (commit)
+			retire_pin(pin, parent);
+		else
+			pin->advanced = InvalidSubTransactionId;
+	}
+}
+
+static void
+subxact_callback(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
+{
+	if (event != SUBXACT_EVENT_ABORT_SUB && event != SUBXACT_EVENT_COMMIT_SUB)
+		return;
+	/* backwards, because the one at hand may go */
+	for (int i = list_length(pins) - 1; i >= 0; i--)
+		end_subxact(list_nth(pins, i), event == SUBXACT_EVENT_COMMIT_SUB, subid, parent);
 }
 
 static Pin *
@@ -123,18 +146,20 @@ find_pin(int32 consumer)
 
 	foreach(lc, pins)
 	{
-		if (((Pin *) lfirst(lc))->consumer == consumer)
-			return lfirst(lc);
+		Pin		   *pin = lfirst(lc);
+
+		if (pin->consumer == consumer && pin->advanced == InvalidSubTransactionId)
+			return pin;
 	}
 	return NULL;
 }
 
-/* Copy what a pin keeps into the transaction's memory. */
-static Pin *
-make_pin(EltConsumer *start, Snapshot snapshot, EltOffset *to)
+/* Keep what was read to the end of the transaction. start and to are in `context`, which the pin takes over. */
+static void
+make_pin(MemoryContext context, EltConsumer *start, Snapshot snapshot, EltOffset *to)
 {
-	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
-	Pin		   *pin = palloc0(sizeof(Pin));
+	Pin		   *pin = MemoryContextAllocZero(context, sizeof(Pin));
+	MemoryContext old;
 
 	if (!callbacks_registered)
 	{
@@ -142,14 +167,17 @@ make_pin(EltConsumer *start, Snapshot snapshot, EltOffset *to)
 		RegisterSubXactCallback(subxact_callback, NULL);
 		callbacks_registered = true;
 	}
+	pin->context = context;
 	pin->consumer = start->id;
 	pin->subid = GetCurrentSubTransactionId();
+	pin->advanced = InvalidSubTransactionId;
 	pin->start = start;
 	pin->to = to;
-	pin->snapshot = RegisterSnapshotOnOwner(snapshot, TopTransactionResourceOwner);
+	MemoryContextSetParent(context, TopTransactionContext);
+	old = MemoryContextSwitchTo(TopTransactionContext);
 	pins = lappend(pins, pin);
 	MemoryContextSwitchTo(old);
-	return pin;
+	pin->snapshot = RegisterSnapshotOnOwner(snapshot, TopTransactionResourceOwner);
 }
 
 static bool
@@ -266,6 +294,11 @@ elt_sql_create_stream(PG_FUNCTION_ARGS)
 	EltCapture *capture;
 	Relation	rel;
 
+	if (isAnyTempNamespace(schema))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("stream \"%s\" cannot be temporary", name),
+				 errhint("Name another schema: its offset outlives the session.")));
 	if (OidIsValid(get_relname_relid(var->relname, schema)))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
@@ -277,7 +310,7 @@ elt_sql_create_stream(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("only the keys of table \"%s\" are tracked", get_rel_name(source)),
-				 errhint("A stream needs elt.track('%s', images => 'row').", elt_qualified_name(source))));
+				 errhint("A stream needs elt.track(%s, images => 'row').", quote_literal_cstr(elt_qualified_name(source)))));
 
 	rel = table_open(source, AccessShareLock);
 	if (get_attnum(source, "_elt_op") != InvalidAttrNumber)
@@ -328,7 +361,7 @@ elt_sql_advance_stream(PG_FUNCTION_ARGS)
 	consumer->offset = pin->to;
 	capture = consumer->capture;
 	elt_consumer_update(consumer);
-	drop_pin(pin);
+	retire_pin(pin, GetCurrentSubTransactionId());
 	elt_segment_maintain(capture);
 	PG_RETURN_VOID();
 }
@@ -342,6 +375,26 @@ typedef struct RowSink
 	int16	   *attnums;
 	int			ncolumns;
 } RowSink;
+
+/*
+ * Can the source's values be handed out as the result's columns? Whoever calls elt.stream_rows names the result's types, and the source's may have
+ * changed since the view was made.
+ */
+static bool
+columns_match(RowSink *sink)
+{
+	if (sink->desc->natts != sink->ncolumns + 1 ||
+		TupleDescAttr(sink->desc, sink->ncolumns)->atttypid != TEXTOID)
+		return false;
+	for (int i = 0; i < sink->ncolumns; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(sink->source, sink->attnums[i] - 1);
+
+		if (!att->attisdropped && !IsBinaryCoercible(att->atttypid, TupleDescAttr(sink->desc, i)->atttypid))
+			return false;
+	}
+	return true;
+}
 
 static void
 put_row(RowSink *sink, MinimalTuple tuple, const char *op)
@@ -411,60 +464,60 @@ put_initial_rows(RowSink *sink, Oid source, Oid owner)
 	tuplestore_end(rows);
 }
 
-/* Read the consumer's row and lock what its window needs; false where the offset moved meanwhile. */
-static EltBatch *
-open_window(int32 id, Pin *pin)
+/* A snapshot for a first read, registered. */
+static Snapshot
+take_snapshot(void)
 {
-	EltConsumer *consumer = pin ? pin->start : elt_consumer_by_id(id);
-	EltCapture *capture = consumer ? elt_capture_by_id(consumer->capture) : NULL;
 	Snapshot	snapshot;
-	EltBatch   *batch;
-	Relation	root;
 
-	if (capture == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the source of stream %d was dropped or is no longer tracked", id),
-				 errhint("Drop the stream.")));
-	root = elt_tree_lock(capture, consumer->kind, consumer->name);
-	if (pin != NULL)
-		snapshot = pin->snapshot;
-	else
-	{
-		PushCopiedSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : GetLatestSnapshot());
-		UpdateActiveSnapshotCommandId();
-		snapshot = RegisterSnapshot(GetActiveSnapshot());
-		PopActiveSnapshot();
-	}
-	PushActiveSnapshot(snapshot);
-	batch = elt_batch_peek(consumer, capture, snapshot, pin ? pin->to : elt_offset_of_snapshot(snapshot));
-	batch->root = root;
-	if (pin == NULL)
-		batch->to->passed = Max(elt_segment_passed(capture->id, snapshot),
-								consumer->offset ? consumer->offset->passed : 0);
+	PushCopiedSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : GetLatestSnapshot());
+	UpdateActiveSnapshotCommandId();
+	snapshot = RegisterSnapshot(GetActiveSnapshot());
 	PopActiveSnapshot();
+	return snapshot;
+}
+
+/* Lock what the consumer's window needs, then find its end: the pin's, or now. Without a pin the batch's snapshot is registered. */
+static EltBatch *
+open_window(EltConsumer *consumer, Pin *pin)
+{
+	EltCapture *capture = elt_consumer_capture(consumer);
+	Relation	root = elt_tree_lock(capture, consumer->kind, consumer->name);
+	Snapshot	snapshot = pin ? pin->snapshot : take_snapshot();
+	EltOffset  *to = pin ? pin->to : elt_offset_of_snapshot(snapshot);
+	EltBatch   *batch;
+
+	if (pin == NULL)
+		to->passed = Max(elt_segment_passed(capture->id, snapshot),
+						 consumer->offset ? consumer->offset->passed : 0);
+	batch = elt_batch_peek(consumer, capture, snapshot, to);
+	batch->root = root;
+	elt_batch_check_snapshot(batch);
 	return batch;
 }
 
-/* The window that a read sees: the pinned one, or one that is pinned now. */
+/* Read a window that ends now, and pin it. */
 static EltBatch *
-read_window(int32 id)
+pin_window(int32 id)
 {
-	Pin		   *pin = find_pin(id);
-	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
-	EltBatch   *batch = open_window(id, pin);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "elt stream pin", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	EltConsumer *start = elt_consumer_by_id(id);
+	EltConsumer *now;
+	EltBatch   *batch;
 
-	if (pin == NULL)
-	{
-		EltConsumer *now = elt_consumer_by_id(id);
-
-		/* the segments were locked after the offset was read: were they trimmed in between? */
-		if (now == NULL || !same_offset(now->offset, batch->consumer->offset))
-			raise_moved(batch->consumer);
-		make_pin(batch->consumer, batch->snapshot, batch->to);
-		UnregisterSnapshot(batch->snapshot);
-	}
+	if (start == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the stream was dropped meanwhile")));
+	batch = open_window(start, NULL);
+	/* the segments were locked after the offset was read: were they trimmed in between? */
+	now = elt_consumer_by_id(id);
+	if (now == NULL || !same_offset(now->offset, start->offset))
+		raise_moved(start);
 	MemoryContextSwitchTo(old);
+	make_pin(context, start, batch->snapshot, batch->to);
+	UnregisterSnapshot(batch->snapshot);
 	return batch;
 }
 
@@ -488,6 +541,7 @@ elt_sql_stream_rows(PG_FUNCTION_ARGS)
 	EltStream  *stream = elt_stream_by_consumer(PG_GETARG_INT32(0));
 	RowSink		sink;
 	EltBatch   *batch;
+	Pin		   *pin;
 	Oid			owner;
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
@@ -499,7 +553,8 @@ elt_sql_stream_rows(PG_FUNCTION_ARGS)
 	if (pg_class_aclcheck(stream->relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_VIEW, get_rel_name(stream->relid));
 
-	batch = read_window(stream->consumer);
+	pin = find_pin(stream->consumer);
+	batch = pin ? open_window(pin->start, pin) : pin_window(stream->consumer);
 	owner = elt_relation_owner(stream->relid);
 	check_source(batch->capture->relid, owner, batch->consumer->name);
 	check_not_stale(batch);
@@ -508,10 +563,11 @@ elt_sql_stream_rows(PG_FUNCTION_ARGS)
 	sink.source = RelationGetDescr(batch->root);
 	sink.attnums = (int16 *) ARR_DATA_PTR(stream->attnums);
 	sink.ncolumns = ArrayGetNItems(ARR_NDIM(stream->attnums), ARR_DIMS(stream->attnums));
-	if (sink.desc->natts != sink.ncolumns + 1)
+	if (!columns_match(&sink))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("the columns of stream \"%s\" were changed", batch->consumer->name),
+				 errmsg("the columns of stream \"%s\" are not those of table \"%s\" any more",
+						batch->consumer->name, RelationGetRelationName(batch->root)),
 				 errhint("Drop the stream and create it anew.")));
 
 	PushActiveSnapshot(batch->snapshot);

@@ -16,6 +16,7 @@
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -70,7 +71,8 @@ elt_target_root(Oid relid, int32 *capture)
 	{
 		EltCapture *found = elt_capture_by_relation(lfirst_oid(lc));
 
-		if (found != NULL)
+		/* one that was restored from a dump has no log here */
+		if (found != NULL && elt_install_is(&found->install))
 		{
 			*capture = found->id;
 			return found->relid;
@@ -95,33 +97,6 @@ key_attributes(Relation root)
 	return keys;
 }
 
-/*
- * A partitioned table knows no values of columns added with a default, its leaves do; rows that come through it with a leaf's layout are read with the
- * leaf's descriptor.
- */
-static TupleDesc
-row_descriptor(Relation rel)
-{
-	ListCell   *lc;
-
-	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
-		return CreateTupleDescCopyConstr(RelationGetDescr(rel));
-	foreach(lc, find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL))
-	{
-		Relation	leaf = table_open(lfirst_oid(lc), NoLock);
-		TupleDesc	desc = RelationGetDescr(leaf);
-		TupleDesc	found = NULL;
-
-		if (desc->constr != NULL && desc->constr->missing != NULL &&
-			elt_attrmap_if_needed(desc, RelationGetDescr(rel)) == NULL)
-			found = CreateTupleDescCopyConstr(desc);
-		table_close(leaf, NoLock);
-		if (found != NULL)
-			return found;
-	}
-	return CreateTupleDescCopyConstr(RelationGetDescr(rel));
-}
-
 /* Fill in what the entry keeps of the root's layout, in the entry's context. */
 static void
 fill_layout(EltTarget *target, Relation rel, bool keys_only)
@@ -133,7 +108,8 @@ fill_layout(EltTarget *target, Relation rel, bool keys_only)
 	target->keys = keys_only ? key_attributes(root) : NULL;
 	target->map = RelationGetRelid(rel) == target->root ? NULL :
 		elt_attrmap_if_needed(RelationGetDescr(rel), RelationGetDescr(root));
-	target->rowdesc = row_descriptor(rel);
+	/* with the values of columns added with a default, which older rows lack; rows that reach a statement of the root lack none */
+	target->rowdesc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
 
 	/* a partition's row may move, and its value with it; without a key the value's row could not be found */
 	target->pk = plain ? key_attributes(rel) : NULL;
@@ -197,7 +173,10 @@ elt_target_lock(Relation rel)
 		Oid			segment;
 
 		while (!target->valid)
+		{
+			CHECK_FOR_INTERRUPTS();
 			fill_target(target, rel);
+		}
 		if (!target->tracked)
 			return NULL;
 		segment = target->segment;

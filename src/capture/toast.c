@@ -6,8 +6,11 @@
  *
  *	  - the value was removed by a later statement: that one logged it in full, with the pointer as a tag, in a row that the snapshot sees;
  *	  - or it still is the column's value in the row of that key: it is taken from there. The pointer itself is not followed, because
- *		VACUUM FULL may have inlined or recompressed the value;
- *	  - or neither, when VACUUM FULL changed the value's storage between the two: then it is lost, which the caller answers with a resynchronisation.
+ *		VACUUM FULL may have recompressed the value;
+ *	  - or neither, when VACUUM FULL took the value out of the toast table: then it is lost, which the caller answers with a resynchronisation.
+ *
+ * What is the same value is told by its id in the toast table, which VACUUM FULL keeps. The key alone does not tell: the row may have got another
+ * value since, by a statement that found the old one inlined and so tagged nothing.
  *
  * The index of tags holds places, not values. Locks: AccessShare on the source's primary key index, to the end of the transaction; reads only.
  */
@@ -33,9 +36,15 @@
 #include "capture/reader.h"
 #include "capture/toast.h"
 
+typedef struct ValueId
+{
+	Oid			toastrelid;
+	Oid			valueid;
+} ValueId;
+
 typedef struct TagPlace
 {
-	struct varatt_external pointer; /* hash key */
+	ValueId		id;				/* hash key */
 	Oid			segment;
 	ItemPointerData tid;
 	AttrNumber	attnum;
@@ -65,6 +74,15 @@ elt_toast_lost(EltToast *toast)
 	return toast->lost;
 }
 
+static ValueId
+value_id(const struct varatt_external *pointer)
+{
+	return (ValueId)
+	{
+		.toastrelid = pointer->va_toastrelid,.valueid = pointer->va_valueid
+	};
+}
+
 static void
 note_tags(EltToast *toast, EltChange *change)
 {
@@ -73,7 +91,8 @@ note_tags(EltToast *toast, EltChange *change)
 
 	for (int i = 0; i < ntags; i++)
 	{
-		TagPlace   *place = hash_search(toast->places, &tags[i].pointer, HASH_ENTER, NULL);
+		ValueId		id = value_id(&tags[i].pointer);
+		TagPlace   *place = hash_search(toast->places, &id, HASH_ENTER, NULL);
 
 		place->segment = change->segment;
 		place->tid = change->tid;
@@ -86,7 +105,7 @@ note_tags(EltToast *toast, EltChange *change)
 static void
 search_log(EltToast *toast)
 {
-	HASHCTL		ctl = {.keysize = sizeof(struct varatt_external),.entrysize = sizeof(TagPlace),
+	HASHCTL		ctl = {.keysize = sizeof(ValueId),.entrysize = sizeof(TagPlace),
 	.hcxt = toast->context};
 	EltReader  *reader = elt_reader_begin(toast->batch);
 	EltChange	change;
@@ -155,16 +174,28 @@ key_scan(Relation root, Relation index, MinimalTuple image, ScanKey keys)
 	return true;
 }
 
-/* The column's value in the row that has the image's key now; false where there is none. */
+/* Is this the toasted value of that id? */
 static bool
-fetch_current(EltToast *toast, MinimalTuple image, AttrNumber attnum, Datum *value)
+has_id(Datum value, ValueId id)
+{
+	struct varatt_external pointer;
+
+	if (!VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(value)))
+		return false;
+	VARATT_EXTERNAL_GET_POINTER(pointer, DatumGetPointer(value));
+	return pointer.va_toastrelid == id.toastrelid && pointer.va_valueid == id.valueid;
+}
+
+/* The value in the row that has the image's key now, as a palloc'd pointer; false where that row has another one, or is gone. */
+static bool
+fetch_current(EltToast *toast, MinimalTuple image, AttrNumber attnum, ValueId id, Datum *value)
 {
 	Relation	root = toast->batch->root;
 	ScanKeyData keys[INDEX_MAX_KEYS];
 	TupleTableSlot *slot;
 	IndexScanDesc scan;
 	Relation	index;
-	bool		isnull = true;
+	bool		found = false;
 	Oid			pk;
 
 	list_free(RelationGetIndexList(root));
@@ -179,17 +210,20 @@ fetch_current(EltToast *toast, MinimalTuple image, AttrNumber attnum, Datum *val
 		slot = table_slot_create(root, NULL);
 		scan = elt_index_beginscan(root, index, toast->batch->snapshot, nkeys);
 		index_rescan(scan, keys, nkeys, NULL, 0);
-		if (index_getnext_slot(scan, ForwardScanDirection, slot))
+		while (!found && index_getnext_slot(scan, ForwardScanDirection, slot))
 		{
-			*value = slot_getattr(slot, attnum, &isnull);
-			if (!isnull)
-				*value = datumCopy(*value, false, -1);
+			bool		isnull;
+			Datum		now = slot_getattr(slot, attnum, &isnull);
+
+			found = !isnull && has_id(now, id);
+			if (found)
+				*value = datumCopy(now, false, -1);
 		}
 		index_endscan(scan);
 		ExecDropSingleTupleTableSlot(slot);
 	}
 	index_close(index, NoLock);
-	return !isnull;
+	return found;
 }
 
 Datum
@@ -197,6 +231,7 @@ elt_toast_resolve(EltToast *toast, MinimalTuple image, AttrNumber attnum, Datum 
 {
 	struct varatt_external external;
 	TagPlace   *place;
+	ValueId		id;
 	Datum		value;
 
 	if (!VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(pointer)))
@@ -204,10 +239,11 @@ elt_toast_resolve(EltToast *toast, MinimalTuple image, AttrNumber attnum, Datum 
 	if (toast->places == NULL)
 		search_log(toast);
 	VARATT_EXTERNAL_GET_POINTER(external, DatumGetPointer(pointer));
-	place = hash_search(toast->places, &external, HASH_FIND, NULL);
+	id = value_id(&external);
+	place = hash_search(toast->places, &id, HASH_FIND, NULL);
 	if (place != NULL)
 		return fetch_logged(toast, place);
-	if (fetch_current(toast, image, attnum, &value))
+	if (fetch_current(toast, image, attnum, id, &value))
 		return value;
 	toast->lost = true;
 	return (Datum) 0;

@@ -9,7 +9,9 @@
 
 #include "access/relation.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/catalog.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_publication.h"
@@ -48,7 +50,7 @@ check_owner(Oid relid, const char *verb)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of table \"%s\" to %s it", get_rel_name(relid), verb),
-				 errhint("Ask its owner to call elt.%s('%s').", verb, elt_qualified_name(relid))));
+				 errhint("Ask its owner to call elt.%s(%s).", verb, quote_literal_cstr(elt_qualified_name(relid)))));
 }
 
 static void
@@ -93,11 +95,10 @@ check_trackable(Relation rel)
 	check_kind(rel);
 	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
 		refuse(relid, "a temporary table", "Only permanent tables can be tracked.");
-	if (rel->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED)
-		refuse(relid, "an unlogged table, which a crash empties without a trace",
-			   "Run ALTER TABLE ... SET LOGGED first.");
+	elt_tree_check_loggable(relid);
 	if (IsCatalogRelation(rel) || IsCatalogNamespace(RelationGetNamespace(rel)) ||
-		RelationGetNamespace(rel) == get_rel_namespace(elt_table_oid("capture")))
+		RelationGetNamespace(rel) == get_rel_namespace(elt_table_oid("capture")) ||
+		RelationGetNamespace(rel) == get_namespace_oid("elt_log", true))
 		refuse(relid, "a system table", "Only users' tables can be tracked.");
 	if (rel->rd_rel->relispartition)
 		refuse(relid, "a partition", "Track the partitioned table that it belongs to.");
@@ -116,6 +117,7 @@ check_leaves(List *members)
 		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_FOREIGN_TABLE)
 			refuse(lfirst_oid(lc), "a foreign table below a partitioned one",
 				   "Detach it, or load it by a cursor column.");
+		elt_tree_check_loggable(lfirst_oid(lc));
 	}
 }
 
@@ -189,6 +191,15 @@ repair_tracking(EltCapture *capture, List *members)
 		elt_mark_relation(capture->relid, "change tracking was interrupted");
 }
 
+void
+elt_track_forget(int32 capture)
+{
+	elt_segment_drop_all(capture);
+	elt_member_delete_all(capture);
+	elt_mark_delete_all(capture);
+	elt_capture_delete(capture);
+}
+
 static void
 stop_tracking(EltCapture *capture)
 {
@@ -199,10 +210,7 @@ stop_tracking(EltCapture *capture)
 		elt_tree_drop_triggers(lfirst_oid(lc));
 		CacheInvalidateRelcacheByRelid(lfirst_oid(lc));
 	}
-	elt_segment_drop_all(capture->id);
-	elt_member_delete_all(capture->id);
-	elt_mark_delete_all(capture->id);
-	elt_capture_delete(capture->id);
+	elt_track_forget(capture->id);
 }
 
 /* The names of a capture's consumers, NULL where it has none. */
@@ -225,12 +233,15 @@ consumer_names(int32 capture)
 static int32
 track(Oid relid, bool keys_only, const char *on_partition_drop)
 {
-	Relation	rel = relation_open(relid, ShareRowExclusiveLock);
+	Relation	rel;
 	List	   *members;
 	EltCapture *capture;
 	char	   *columns;
 	int32		id;
 
+	/* before as well, so that others cannot hold up the table's writers */
+	check_owner(relid, "track");
+	rel = relation_open(relid, ShareRowExclusiveLock);
 	check_kind(rel);
 	check_owner(relid, "track");
 	check_trackable(rel);
@@ -238,10 +249,15 @@ track(Oid relid, bool keys_only, const char *on_partition_drop)
 		check_keys(rel);
 	members = elt_tree_members(relid, ShareRowExclusiveLock);
 	check_leaves(members);
-	columns = elt_tree_columns(rel);
+	columns = elt_tree_columns(rel, keys_only);
 	table_close(rel, NoLock);
 
 	capture = elt_capture_by_relation(relid);
+	if (capture != NULL && !elt_install_is(&capture->install))
+	{
+		elt_track_forget(capture->id);
+		capture = NULL;
+	}
 	if (capture != NULL && capture->keys_only != keys_only)
 	{
 		char	   *names = consumer_names(capture->id);
@@ -298,6 +314,7 @@ elt_sql_untrack(PG_FUNCTION_ARGS)
 
 	check_owner(relid, "untrack");
 	LockRelationOid(relid, AccessExclusiveLock);
+	check_owner(relid, "untrack");
 	capture = elt_capture_by_relation(relid);
 	if (capture == NULL)
 		ereport(ERROR,
@@ -317,6 +334,25 @@ elt_sql_untrack(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/*
+ * A consumer that begins with this transaction's snapshot must not lack what was changed between that and the creation of the triggers: in
+ * REPEATABLE READ they have to be older.
+ */
+static void
+check_isolation(Oid relid, EltCapture *capture, const char *consumer)
+{
+	if (!IsolationUsesXactSnapshot() ||
+		(capture != NULL && !TransactionIdIsCurrentTransactionId(capture->xmin)))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("cannot begin to track table \"%s\" for \"%s\" in a REPEATABLE READ or SERIALIZABLE transaction",
+					get_rel_name(relid), consumer),
+			 errdetail("What was changed after the transaction's snapshot and before the tracking would be lost."),
+			 errhint("Call elt.track(%s) in a transaction of its own first, or use READ COMMITTED.",
+					 quote_literal_cstr(elt_qualified_name(relid)))));
+}
+
 EltCapture *
 elt_track_for(Oid relid, const char *consumer)
 {
@@ -327,8 +363,11 @@ elt_track_for(Oid relid, const char *consumer)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for table \"%s\"", get_rel_name(relid)),
 				 errhint("\"%s\" needs SELECT on it.", consumer)));
-	if (capture != NULL)
+	if (capture != NULL && elt_install_is(&capture->install))
+	{
+		check_isolation(relid, capture, consumer);
 		return capture;
+	}
 	{
 		Relation	rel = relation_open(relid, AccessShareLock);
 
@@ -340,11 +379,27 @@ elt_track_for(Oid relid, const char *consumer)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"%s\" is not tracked", get_rel_name(relid)),
-				 errhint("Its owner has to call elt.track('%s') once.", elt_qualified_name(relid))));
+				 errhint("Its owner has to call elt.track(%s) once.", quote_literal_cstr(elt_qualified_name(relid)))));
+	check_isolation(relid, NULL, consumer);
 	return elt_capture_by_id(track(relid, false, "resync"));
 }
 
-/* elt.log_status(capture) -> pending_rows, log_bytes, slowest_consumer, stale */
+/* Lock the source of a capture if it is there and the current user may read it. */
+static bool
+lock_source(EltCapture *capture)
+{
+	bool		missing = false;
+	Relation	rel;
+
+	if (pg_class_aclcheck_ext(capture->relid, GetUserId(), ACL_SELECT, &missing) != ACLCHECK_OK || missing)
+		return false;
+	rel = try_relation_open(capture->relid, AccessShareLock);
+	if (rel != NULL)
+		table_close(rel, NoLock);
+	return rel != NULL;
+}
+
+/* elt.log_status(capture) -> pending_rows, log_bytes, slowest_consumer, stale; NULL where the caller may not read the source */
 Datum
 elt_sql_log_status(PG_FUNCTION_ARGS)
 {
@@ -359,7 +414,7 @@ elt_sql_log_status(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	if (capture == NULL)
+	if (capture == NULL || !lock_source(capture))
 		PG_RETURN_NULL();
 	foreach(lc, elt_consumer_list(id))
 	{

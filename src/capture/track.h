@@ -6,8 +6,11 @@
 
 /*
  * The capture of a relation for a consumer of it: tracked already, or tracked now where the current user owns it. The current user needs SELECT.
- * consumer is the name to tell in messages.
+ * consumer is the name to tell in messages. 55000 where tracking would begin in a transaction whose snapshot is older than that.
  */
 extern EltCapture *elt_track_for(Oid relid, const char *consumer);
+
+/* Remove a capture and its log; the triggers are the caller's affair. No writer or reader is at work on it. */
+extern void elt_track_forget(int32 capture);
 
 #endif

@@ -3,17 +3,22 @@
  *	  The relations of a tracked table and the triggers on them.
  *
  * A statement fires the statement triggers of the relation that it names, so the root, every intermediate and every leaf of a partition tree
- * has the four triggers. Each batch checks that this is still so: a trigger that is gone or disabled means changes that nobody logged.
+ * has the four triggers. Each batch checks that this is still so: a trigger that is gone or disabled means changes that nobody logged. Triggers are known by
+ * their function and event, because a table's owner may rename them.
  *
  * Locks: AccessShare on the tree for a batch, ShareRowExclusive (CREATE TRIGGER's) to add triggers. A crash loses nothing.
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/indexing.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_subscription_rel.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "lib/stringinfo.h"
@@ -22,8 +27,10 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "base/sql.h"
+#include "capture/batch.h"
 #include "capture/mark.h"
 #include "capture/tree.h"
 
@@ -50,10 +57,15 @@ static const CaptureTrigger capture_triggers[] = {
 };
 
 static Oid
-trigger_function(const CaptureTrigger *trigger)
+trigger_function(const char *name)
 {
-	return LookupFuncName(list_make2(makeString("elt"), makeString((char *) trigger->function)),
-						  0, NULL, false);
+	return LookupFuncName(list_make2(makeString("elt"), makeString(pstrdup(name))), 0, NULL, false);
+}
+
+bool
+elt_tree_is_capturing(const Trigger *trigger)
+{
+	return trigger->tgfoid == trigger_function("capture");
 }
 
 /* Does a relation of this kind need the trigger? */
@@ -69,25 +81,26 @@ elt_tree_members(Oid relid, LOCKMODE mode)
 	return find_all_inheritors(relid, mode, NULL);
 }
 
-/* Is one trigger there? *enabled tells whether it fires always. */
-static bool
+/* One trigger's name (palloc'd), NULL where it is not there. *enabled tells whether it fires always. */
+static char *
 find_trigger(Relation rel, const CaptureTrigger *wanted, bool *enabled)
 {
 	TriggerDesc *desc = rel->trigdesc;
-	Oid			function = trigger_function(wanted);
+	Oid			function = trigger_function(wanted->function);
+
+	*enabled = false;
 
 	for (int i = 0; desc != NULL && i < desc->numtriggers; i++)
 	{
 		Trigger    *trigger = &desc->triggers[i];
 
-		if (trigger->tgfoid == function && strcmp(trigger->tgname, wanted->name) == 0 &&
-			trigger->tgtype == wanted->type)
+		if (trigger->tgfoid == function && trigger->tgtype == wanted->type)
 		{
 			*enabled = trigger->tgenabled == TRIGGER_FIRES_ALWAYS;
-			return true;
+			return pstrdup(trigger->tgname);
 		}
 	}
-	return false;
+	return NULL;
 }
 
 bool
@@ -101,7 +114,7 @@ elt_tree_has_triggers(Oid relid)
 		bool		enabled;
 
 		if (needs(rel->rd_rel->relkind, &capture_triggers[i]))
-			complete &= find_trigger(rel, &capture_triggers[i], &enabled) && enabled;
+			complete &= find_trigger(rel, &capture_triggers[i], &enabled) != NULL && enabled;
 	}
 	table_close(rel, NoLock);
 	return complete;
@@ -153,19 +166,20 @@ add_trigger(Oid relid, const CaptureTrigger *trigger)
 {
 	char	   *table = elt_qualified_name(relid);
 	Relation	rel = table_open(relid, ShareRowExclusiveLock);
-	bool		enabled = false;
-	bool		found = find_trigger(rel, trigger, &enabled);
+	bool		enabled;
+	const char *name = find_trigger(rel, trigger, &enabled);
 	bool		needed = needs(rel->rd_rel->relkind, trigger);
 
 	table_close(rel, NoLock);
-	if (!needed || (found && enabled))
+	if (!needed || enabled)
 		return false;
-	if (!found)
-		run_own_ddl(psprintf("CREATE TRIGGER %s %s ON %s %s FOR EACH STATEMENT "
-										  "EXECUTE FUNCTION elt.%s()",
-										  trigger->name, trigger->when, table,
-										  trigger->referencing, trigger->function));
-	run_own_ddl(psprintf("ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER %s", table, trigger->name));
+	if (name == NULL)
+	{
+		name = trigger->name;
+		run_own_ddl(psprintf("CREATE TRIGGER %s %s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION elt.%s()",
+							 name, trigger->when, table, trigger->referencing, trigger->function));
+	}
+	run_own_ddl(psprintf("ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER %s", table, quote_identifier(name)));
 	return true;
 }
 
@@ -186,19 +200,19 @@ elt_tree_drop_triggers(Oid relid)
 	{
 		Relation	rel = table_open(relid, AccessExclusiveLock);
 		bool		enabled;
-		bool		found = find_trigger(rel, &capture_triggers[i], &enabled);
+		char	   *name = find_trigger(rel, &capture_triggers[i], &enabled);
 
 		table_close(rel, NoLock);
-		if (found)
-			run_own_ddl(psprintf("DROP TRIGGER %s ON %s", capture_triggers[i].name,
-											  elt_qualified_name(relid)));
+		if (name != NULL)
+			run_own_ddl(psprintf("DROP TRIGGER %s ON %s", quote_identifier(name), elt_qualified_name(relid)));
 	}
 }
 
 char *
-elt_tree_columns(Relation rel)
+elt_tree_columns(Relation rel, bool keys_only)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
+	Bitmapset  *keys = keys_only ? RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_PRIMARY_KEY) : NULL;
 	StringInfoData buf;
 
 	initStringInfo(&buf);
@@ -207,49 +221,122 @@ elt_tree_columns(Relation rel)
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
 		if (!att->attisdropped)
-			appendStringInfo(&buf, "%d:%u ", att->attnum, att->atttypid);
+			appendStringInfo(&buf, "%d:%u%s ", att->attnum, att->atttypid,
+							 bms_is_member(att->attnum - FirstLowInvalidHeapAttributeNumber, keys) ? "k" : "");
 	}
 	return buf.data;
 }
 
-/* Has a column that both lists know another type? */
+/* A column's entry in such a list, NULL where it has none. */
+static const char *
+find_column(const char *columns, long attnum)
+{
+	char	   *key = psprintf(" %ld:", attnum);
+	char	   *entry;
+
+	if (strncmp(columns, key + 1, strlen(key) - 1) == 0)
+		return columns;
+	entry = strstr(columns, key);
+	return entry ? entry + 1 : NULL;
+}
+
+/* Is a column that both lists know of another type, or in only one of them part of the key? */
 static bool
-type_changed(const char *before, const char *now)
+column_changed(const char *before, const char *now)
 {
 	char	   *at;
 
 	for (const char *p = before; *p != '\0'; p = at + 1)
 	{
-		char	   *entry;
-		long		attnum = strtol(p, &at, 10);
-		char	   *key = psprintf("%ld:", attnum);
+		const char *entry = find_column(now, strtol(p, &at, 10));
 
 		at = strchr(at, ' ');
-		entry = strncmp(now, key, strlen(key)) == 0 ? (char *) now : strstr(now, psprintf(" %s", key));
-		if (entry == NULL)
-			continue;
-		if (entry != now)
-			entry++;
-		if (strncmp(entry, p, at - p + 1) != 0)
+		if (entry != NULL && strncmp(entry, p, at - p + 1) != 0)
 			return true;
 	}
 	return false;
 }
 
-/*
- * A type that changed without our event triggers having seen it (they bring elt.capture.columns up to date) may have rewritten the table: the log before it
- * cannot be read.
- */
-static void
-check_columns(EltCapture *capture, Relation root)
+/* Has a column with a default been added since `before` was noted? */
+static bool
+default_added(const char *before, Relation root)
 {
-	char	   *now = elt_tree_columns(root);
+	for (int i = 0; i < RelationGetNumberOfAttributes(root); i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(root), i);
+
+		if (!att->attisdropped && (att->atthasdef || att->atthasmissing) &&
+			find_column(before, att->attnum) == NULL)
+			return true;
+	}
+	return false;
+}
+
+/* Does a consumer have changes to read that were logged up to now? The caller's lock on the source excludes writers. */
+static bool
+log_is_unread(EltCapture *capture)
+{
+	bool		unread = false;
+	ListCell   *lc;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	foreach(lc, elt_consumer_list(capture->id))
+	{
+		EltConsumer *consumer = lfirst(lc);
+
+		unread |= consumer->offset != NULL && elt_consumer_pending(consumer, capture) > 0;
+	}
+	PopActiveSnapshot();
+	return unread;
+}
+
+void
+elt_tree_note_columns(EltCapture *capture, Relation root, bool rewrites_marked)
+{
+	char	   *now = elt_tree_columns(root, capture->keys_only);
 
 	if (strcmp(now, capture->columns) == 0)
 		return;
-	if (type_changed(capture->columns, now))
-		elt_mark_relation(capture->relid, "a column changed its type");
+	if (column_changed(capture->columns, now) && (capture->keys_only || !rewrites_marked))
+		elt_mark_relation(capture->relid, "the type or the key membership of a column was changed");
+	if (!capture->keys_only && default_added(capture->columns, root) && log_is_unread(capture))
+		elt_mark_relation(capture->relid, "a column with a default was added");
 	elt_capture_set_columns(capture->id, now);
+}
+
+/* Does a subscription write to the relation? */
+static bool
+is_subscribed(Oid relid)
+{
+	Relation	rel = table_open(SubscriptionRelRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	bool		found;
+
+	ScanKeyInit(&key, Anum_pg_subscription_rel_srrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	scan = systable_beginscan(rel, SubscriptionRelSrrelidSrsubidIndexId, true, NULL, 1, &key);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+void
+elt_tree_check_loggable(Oid relid)
+{
+	if (get_rel_persistence(relid) == RELPERSISTENCE_UNLOGGED)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("cannot track \"%s\": it is an unlogged table, which a crash empties without a trace",
+						get_rel_name(relid)),
+				 errhint("Run ALTER TABLE ... SET LOGGED first.")));
+	if (is_subscribed(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("cannot track \"%s\": it receives the rows of a subscription, which fire no statement triggers",
+						get_rel_name(relid)),
+				 errhint("Track the table on its publisher, or remove it from the subscription.")));
 }
 
 /*
@@ -308,8 +395,16 @@ elt_tree_lock(EltCapture *capture, const char *kind, const char *name)
 				 errmsg("table \"%s\", the source of %s \"%s\", has become an inheritance parent",
 						get_rel_name(capture->relid), kind, name),
 				 errhint("Remove the inheritance with ALTER TABLE ... NO INHERIT, then call elt.track on the table again.")));
+	if (has_superclass(capture->relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("table \"%s\", the source of %s \"%s\", has become a partition or an inheritance child",
+						get_rel_name(capture->relid), kind, name),
+				 errdetail("Statements on its parent are not logged for it."),
+				 errhint("Drop the %s and call elt.untrack on the table; then use its parent as the source.", kind)));
 	foreach(lc, members)
 	{
+		elt_tree_check_loggable(lfirst_oid(lc));
 		check_not_in_use(lfirst_oid(lc), kind, name);
 		if (!elt_tree_has_triggers(lfirst_oid(lc)))
 			interrupted(lfirst_oid(lc), kind, name);
@@ -324,6 +419,6 @@ elt_tree_lock(EltCapture *capture, const char *kind, const char *name)
 		elt_mark_relation(capture->relid, "a partition was removed");
 	}
 	root = table_open(capture->relid, NoLock);
-	check_columns(capture, root);
+	elt_tree_note_columns(capture, root, false);
 	return root;
 }

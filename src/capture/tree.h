@@ -3,6 +3,7 @@
 #define ELT_TREE_H
 
 #include "nodes/pg_list.h"
+#include "utils/reltrigger.h"
 #include "utils/relcache.h"
 
 #include "catalog/capture.h"
@@ -28,7 +29,23 @@ extern void elt_tree_drop_triggers(Oid relid);
 /* Is DDL of ours running, which our event triggers need not follow? */
 extern bool elt_tree_own_ddl(void);
 
-/* attribute numbers and types of a relation, as kept in elt.capture.columns */
-extern char *elt_tree_columns(Relation rel);
+/* Raise 42809 for a relation some of whose changes no trigger could log: an unlogged one, or one that a subscription writes to. */
+extern void elt_tree_check_loggable(Oid relid);
+
+/* Is this one of the triggers that write the log? */
+extern bool elt_tree_is_capturing(const Trigger *trigger);
+
+/* attribute numbers and types of a relation, as kept in elt.capture.columns; keys_only: and which are its primary key */
+extern char *elt_tree_columns(Relation rel, bool keys_only);
+
+/*
+ * Bring elt.capture.columns up to date. Leaves a mark where the log so far would be misread from now on:
+ *
+ *	  - a type changed without a mark by our event trigger for rewrites (rewrites_marked: that trigger has been at work);
+ *	  - the primary key changed, where only keys are logged;
+ *	  - a column with a default was added while older rows are unread: they get the default for it now, but VACUUM FULL makes the
+ *		table forget what that was, and a partitioned table never knows.
+ */
+extern void elt_tree_note_columns(EltCapture *capture, Relation root, bool rewrites_marked);
 
 #endif

@@ -25,6 +25,7 @@
 #include "capture/log.h"
 #include "capture/mark.h"
 #include "capture/target.h"
+#include "capture/tree.h"
 
 PG_FUNCTION_INFO_V1(elt_sql_capture);
 PG_FUNCTION_INFO_V1(elt_sql_capture_moves);
@@ -99,7 +100,10 @@ has_external(TupleTableSlot *slot)
 		(((MinimalTupleTableSlot *) slot)->mintuple->t_infomask & HEAP_HASEXTERNAL) != 0;
 }
 
-/* May the two images of an update share pointers to toasted values? Only under one key, by which the row is found again. */
+/*
+ * May the two images of an update share pointers to toasted values? Only under one key, by which the row is found again; so the key itself must not
+ * be such a value.
+ */
 static bool
 may_share(EltTarget *target, TupleTableSlot *before, TupleTableSlot *after)
 {
@@ -117,7 +121,9 @@ may_share(EltTarget *target, TupleTableSlot *before, TupleTableSlot *after)
 			continue;
 		a = slot_getattr(before, i + 1, &null_a);
 		b = slot_getattr(after, i + 1, &null_b);
-		if (null_a || null_b || !datum_image_eq(a, b, att->attbyval, att->attlen))
+		if (null_a || null_b ||
+			(att->attlen == -1 && VARATT_IS_EXTERNAL(DatumGetPointer(a))) ||
+			!datum_image_eq(a, b, att->attbyval, att->attlen))
 			return false;
 	}
 	return true;
@@ -271,11 +277,8 @@ elt_sql_capture_moves(PG_FUNCTION_ARGS)
 	desc->numtriggers = 0;
 	for (int i = 0; i < rel->trigdesc->numtriggers; i++)
 	{
-		Trigger    *trigger = &rel->trigdesc->triggers[i];
-
-		if (strcmp(trigger->tgname, "elt_capture_insert") == 0 ||
-			strcmp(trigger->tgname, "elt_capture_delete") == 0)
-			desc->triggers[desc->numtriggers++] = *trigger;
+		if (elt_tree_is_capturing(&rel->trigdesc->triggers[i]))
+			desc->triggers[desc->numtriggers++] = rel->trigdesc->triggers[i];
 	}
 	info->ri_TrigDesc = desc;
 

@@ -109,6 +109,19 @@ elt_capture_all(void)
 	return capture_scan("capture_pkey", NULL);
 }
 
+/* Is anything tracked? */
+bool
+elt_capture_any(void)
+{
+	Relation	rel = elt_table_open("capture", AccessShareLock);
+	SysScanDesc scan = elt_table_scan(rel, "capture_pkey", 0, NULL, NULL);
+	bool		any = HeapTupleIsValid(systable_getnext(scan));
+
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return any;
+}
+
 int32
 elt_capture_insert(const EltCapture *capture)
 {
@@ -208,6 +221,25 @@ elt_member_list(int32 capture)
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 		result = lappend_oid(result, DatumGetObjectId(heap_getattr(tuple, 2, RelationGetDescr(rel),
 																   &isnull)));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
+List *
+elt_member_captures(Oid relid)
+{
+	Relation	rel = elt_table_open("capture_member", AccessShareLock);
+	List	   *result = NIL;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		isnull;
+
+	elt_key_oid(&key, 2, relid);
+	scan = elt_table_scan(rel, "capture_member_relation_idx", 1, &key, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		result = lappend_int(result, DatumGetInt32(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull)));
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return result;

@@ -46,6 +46,7 @@ typedef struct EltMark
 extern EltCapture *elt_capture_by_id(int32 id);
 extern EltCapture *elt_capture_by_relation(Oid relid);
 extern List *elt_capture_all(void);
+extern bool elt_capture_any(void);
 extern int32 elt_capture_insert(const EltCapture *capture);
 extern void elt_capture_set_trimmed(int32 id, int32 segno);
 extern void elt_capture_set_columns(int32 id, const char *columns);
@@ -53,6 +54,9 @@ extern void elt_capture_delete(int32 id);
 
 /* OIDs of the relations of a capture's tree, as last noted */
 extern List *elt_member_list(int32 capture);
+
+/* ids of the captures in whose trees a relation was noted */
+extern List *elt_member_captures(Oid relid);
 extern void elt_member_insert(int32 capture, Oid relid);
 extern void elt_member_delete(int32 capture, Oid relid);
 extern void elt_member_delete_all(int32 capture);

@@ -2,6 +2,7 @@
 #ifndef ELT_CATALOG_STREAM_H
 #define ELT_CATALOG_STREAM_H
 
+#include "nodes/pg_list.h"
 #include "utils/array.h"
 
 typedef struct EltStream

@@ -96,6 +96,14 @@ elt_install_id(void)
 	return id;
 }
 
+bool
+elt_install_is(const pg_uuid_t *id)
+{
+	pg_uuid_t	here = elt_install_id();
+
+	return memcmp(&here, id, sizeof(here)) == 0;
+}
+
 Datum
 elt_uuid_datum(const pg_uuid_t *id)
 {

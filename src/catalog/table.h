@@ -29,6 +29,7 @@ extern int64 elt_sequence_next(const char *name);
 
 /* identity of this database */
 extern pg_uuid_t elt_install_id(void);
+extern bool elt_install_is(const pg_uuid_t *id);
 extern Datum elt_uuid_datum(const pg_uuid_t *id);
 
 #endif

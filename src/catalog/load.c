@@ -1,0 +1,316 @@
+/*
+ * load.c
+ *	  Typed access to elt.node, elt.load and elt.rejected_row.
+ *
+ * Locks and crash behaviour are an ordinary table's; a load's rows are changed by who holds its consumer's lock.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/skey.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_type.h"
+#include "nodes/value.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "catalog/consumer.h"
+#include "catalog/load.h"
+#include "catalog/table.h"
+
+/* elt.node */
+#define N_ID			1
+#define N_NAME			2
+#define N_KIND			3
+#define N_OWNER			4
+#define N_CREATED		5
+
+/* elt.load */
+#define L_NODE			1
+#define L_CONSUMER		2
+#define L_SOURCE		3
+#define L_TARGET		4
+#define L_MODE			5
+#define L_QUERY			6
+#define L_DEFINITION	7
+#define L_COLUMNS		8
+#define L_KEY			9
+#define L_OWNED_TARGET	10
+#define L_OWNED_SOURCE	11
+#define L_BATCH_ROWS	12
+#define L_ON_ERROR		13
+#define L_MAX_REJECTED	14
+#define L_SETTINGS		15
+
+/* elt.rejected_row */
+#define R_LOAD			1
+#define R_ID			2
+#define R_AT			3
+#define R_SQLSTATE		4
+#define R_MESSAGE		5
+#define R_KEY			6
+#define R_ROW			7
+#define R_IMAGE			8
+
+static List *
+strings_of_array(Datum array)
+{
+	List	   *result = NIL;
+	Datum	   *elements;
+	int			count;
+
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &count);
+	for (int i = 0; i < count; i++)
+		result = lappend(result, makeString(TextDatumGetCString(elements[i])));
+	return result;
+}
+
+static Datum
+array_of_strings(List *strings)
+{
+	Datum	   *elements = palloc(sizeof(Datum) * (list_length(strings) + 1));
+	int			count = 0;
+	ListCell   *lc;
+
+	foreach(lc, strings)
+		elements[count++] = CStringGetTextDatum(strVal(lfirst(lc)));
+	return PointerGetDatum(construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+static void
+read_load(EltLoad *load)
+{
+	Relation	rel = elt_table_open("load", AccessShareLock);
+	Datum		values[L_SETTINGS];
+	bool		nulls[L_SETTINGS];
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	elt_key_int4(&key, L_NODE, load->node);
+	scan = elt_table_scan(rel, "load_pkey", 1, &key, NULL);
+	tuple = systable_getnext(scan);
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "load \"%s\" has no definition", load->name);
+	heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
+	load->consumer = DatumGetInt32(values[L_CONSUMER - 1]);
+	load->source = DatumGetObjectId(values[L_SOURCE - 1]);
+	load->target = DatumGetObjectId(values[L_TARGET - 1]);
+	load->mode = TextDatumGetCString(values[L_MODE - 1]);
+	load->query = TextDatumGetCString(values[L_QUERY - 1]);
+	load->definition = TextDatumGetCString(values[L_DEFINITION - 1]);
+	load->columns = strings_of_array(values[L_COLUMNS - 1]);
+	load->key = strings_of_array(values[L_KEY - 1]);
+	load->owned_target = strings_of_array(values[L_OWNED_TARGET - 1]);
+	load->owned_source = strings_of_array(values[L_OWNED_SOURCE - 1]);
+	load->batch_rows = DatumGetInt32(values[L_BATCH_ROWS - 1]);
+	load->on_error = TextDatumGetCString(values[L_ON_ERROR - 1]);
+	load->max_rejected = DatumGetInt64(values[L_MAX_REJECTED - 1]);
+	load->settings = strings_of_array(values[L_SETTINGS - 1]);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
+EltLoad *
+elt_load_by_name(const char *name)
+{
+	Relation	rel = elt_table_open("node", AccessShareLock);
+	EltLoad    *load = NULL;
+	char	   *kind = NULL;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, N_NAME, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
+	scan = elt_table_scan(rel, "node_name_key", 1, &key, NULL);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		Datum		values[N_CREATED];
+		bool		nulls[N_CREATED];
+
+		heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
+		load = palloc0(sizeof(EltLoad));
+		load->node = DatumGetInt32(values[N_ID - 1]);
+		load->name = pstrdup(name);
+		load->owner = DatumGetObjectId(values[N_OWNER - 1]);
+		kind = TextDatumGetCString(values[N_KIND - 1]);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	if (load == NULL)
+		return NULL;
+	if (strcmp(kind, "load") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is a %s, not a load", name, kind)));
+	read_load(load);
+	return load;
+}
+
+static void
+insert_node(const EltLoad *load)
+{
+	Relation	rel = elt_table_open("node", RowExclusiveLock);
+	Datum		values[N_CREATED];
+	bool		nulls[N_CREATED] = {false};
+
+	values[N_ID - 1] = Int32GetDatum(load->node);
+	values[N_NAME - 1] = CStringGetTextDatum(load->name);
+	values[N_KIND - 1] = CStringGetTextDatum("load");
+	values[N_OWNER - 1] = ObjectIdGetDatum(load->owner);
+	values[N_CREATED - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
+	table_close(rel, NoLock);
+}
+
+void
+elt_load_insert(EltLoad *load)
+{
+	Relation	rel = elt_table_open("load", RowExclusiveLock);
+	Datum		values[L_SETTINGS];
+	bool		nulls[L_SETTINGS] = {false};
+
+	load->node = (int32) elt_sequence_next("node_id_seq");
+	insert_node(load);
+	values[L_NODE - 1] = Int32GetDatum(load->node);
+	values[L_CONSUMER - 1] = Int32GetDatum(load->consumer);
+	values[L_SOURCE - 1] = ObjectIdGetDatum(load->source);
+	values[L_TARGET - 1] = ObjectIdGetDatum(load->target);
+	values[L_MODE - 1] = CStringGetTextDatum(load->mode);
+	values[L_QUERY - 1] = CStringGetTextDatum(load->query);
+	values[L_DEFINITION - 1] = CStringGetTextDatum(load->definition);
+	values[L_COLUMNS - 1] = array_of_strings(load->columns);
+	values[L_KEY - 1] = array_of_strings(load->key);
+	values[L_OWNED_TARGET - 1] = array_of_strings(load->owned_target);
+	values[L_OWNED_SOURCE - 1] = array_of_strings(load->owned_source);
+	values[L_BATCH_ROWS - 1] = Int32GetDatum(load->batch_rows);
+	values[L_ON_ERROR - 1] = CStringGetTextDatum(load->on_error);
+	values[L_MAX_REJECTED - 1] = Int64GetDatum(load->max_rejected);
+	values[L_SETTINGS - 1] = array_of_strings(load->settings);
+	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+/* Delete the rows of a table whose leading columns match. */
+static void
+delete_matching(const char *table, const char *index, int nkeys, ScanKey keys)
+{
+	Relation	rel = elt_table_open(table, RowExclusiveLock);
+	SysScanDesc scan = elt_table_scan(rel, index, nkeys, keys, NULL);
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		CatalogTupleDelete(rel, &tuple->t_self);
+	systable_endscan(scan);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+void
+elt_load_delete(const EltLoad *load)
+{
+	ScanKeyData key;
+
+	elt_key_int4(&key, 1, load->node);
+	delete_matching("rejected_row", "rejected_row_pkey", 1, &key);
+	delete_matching("load", "load_pkey", 1, &key);
+	delete_matching("node", "node_pkey", 1, &key);
+	if (elt_consumer_by_id(load->consumer) != NULL)
+		elt_consumer_delete(load->consumer);
+}
+
+void
+elt_rejected_insert(int32 node, const EltRejected *rejected)
+{
+	Relation	rel = elt_table_open("rejected_row", RowExclusiveLock);
+	bytea	   *image = palloc(rejected->len + VARHDRSZ);
+	Datum		values[R_IMAGE];
+	bool		nulls[R_IMAGE] = {false};
+
+	SET_VARSIZE(image, rejected->len + VARHDRSZ);
+	memcpy(VARDATA(image), rejected->image, rejected->len);
+	values[R_LOAD - 1] = Int32GetDatum(node);
+	values[R_ID - 1] = Int64GetDatum(elt_sequence_next("rejected_id_seq"));
+	values[R_AT - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[R_SQLSTATE - 1] = CStringGetTextDatum(rejected->sqlstate);
+	values[R_MESSAGE - 1] = CStringGetTextDatum(rejected->message);
+	nulls[R_KEY - 1] = rejected->key == NULL;
+	values[R_KEY - 1] = rejected->key == NULL ? (Datum) 0 :
+		DirectFunctionCall1(jsonb_in, CStringGetDatum(rejected->key));
+	values[R_ROW - 1] = DirectFunctionCall1(jsonb_in, CStringGetDatum(rejected->row));
+	values[R_IMAGE - 1] = PointerGetDatum(image);
+	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+/* The rejected rows of a load, oldest first. */
+List *
+elt_rejected_list(int32 node)
+{
+	Relation	rel = elt_table_open("rejected_row", AccessShareLock);
+	List	   *result = NIL;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	elt_key_int4(&key, R_LOAD, node);
+	scan = elt_table_scan(rel, "rejected_row_pkey", 1, &key, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		EltRejected *rejected = palloc0(sizeof(EltRejected));
+		Datum		values[R_IMAGE];
+		bool		nulls[R_IMAGE];
+		bytea	   *image;
+
+		heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
+		image = DatumGetByteaPCopy(values[R_IMAGE - 1]);
+		rejected->id = DatumGetInt64(values[R_ID - 1]);
+		rejected->image = VARDATA(image);
+		rejected->len = VARSIZE(image) - VARHDRSZ;
+		if (!nulls[R_KEY - 1])
+			rejected->key = DatumGetCString(DirectFunctionCall1(jsonb_out, values[R_KEY - 1]));
+		result = lappend(result, rejected);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
+/* How many rows a load has rejected, counted up to a limit. */
+int64
+elt_rejected_count(int32 node, int64 limit)
+{
+	Relation	rel = elt_table_open("rejected_row", AccessShareLock);
+	int64		count = 0;
+	ScanKeyData key;
+	SysScanDesc scan;
+
+	elt_key_int4(&key, R_LOAD, node);
+	scan = elt_table_scan(rel, "rejected_row_pkey", 1, &key, NULL);
+	while (count < limit && HeapTupleIsValid(systable_getnext(scan)))
+		count++;
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return count;
+}
+
+void
+elt_rejected_delete(int32 node, int64 id)
+{
+	ScanKeyData keys[2];
+
+	elt_key_int4(&keys[0], R_LOAD, node);
+	ScanKeyInit(&keys[1], R_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
+	delete_matching("rejected_row", "rejected_row_pkey", 2, keys);
+}

@@ -57,10 +57,13 @@ $node->safe_psql('postgres', q{
 sub start_session
 {
 	my ($name, $script) = @_;
-	my %session = (name => $name, in => $script, out => '', err => '');
+	my %session = (name => $name, out => '', err => '');
+	my $file = $node->basedir . "/$name.sql";
+	unlink $file;
+	append_to_file($file, $script);
 	$session{handle} = IPC::Run::start(
-		[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres') . " application_name=$name" ],
-		'<', \$session{in}, '>', \$session{out}, '2>', \$session{err}, IPC::Run::timeout(180));
+		[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres') . " application_name=$name", '-f', $file ],
+		'<', \undef, '>', \$session{out}, '2>', \$session{err}, IPC::Run::timeout(180));
 	return \%session;
 }
 
@@ -101,6 +104,8 @@ sub kill_postmaster
 	for (1 .. 600)
 	{
 		return if $node->start(fail_ok => 1);
+		# it has read the process id that the killed one left behind
+		$node->{_pid} = undef;
 		select undef, undef, undef, 0.1;
 	}
 	die 'the server did not start';

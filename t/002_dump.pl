@@ -62,7 +62,7 @@ for my $database (qw(custom plain))
 		UPDATE item SET v = 'restored' WHERE id = 2;
 		DELETE FROM item WHERE id = 3;
 		INSERT INTO root VALUES (3, 'restored'), (103, 'restored');
-		UPDATE root SET id = id + 100 WHERE id = 3;
+		UPDATE root SET id = id + 120 WHERE id = 3;
 		INSERT INTO leaf1 VALUES (4, 'restored');
 		INSERT INTO leaf2 VALUES ('restored', 104);
 		MERGE INTO root USING (VALUES (4)) s (id) ON root.id = s.id WHEN MATCHED THEN UPDATE SET id = 105;

@@ -473,6 +473,7 @@ elt_sql_retry_rejected(PG_FUNCTION_ARGS)
 {
 	EltLoad    *load = elt_load_get(elt_arg_text(fcinfo, 0, "name"));
 	EltLoadRun *run = begin_run(load);
+	EltLoadRows *rows;
 	int64		taken = 0;
 
 	/* the images are read with the columns that the source has now */
@@ -482,7 +483,9 @@ elt_sql_retry_rejected(PG_FUNCTION_ARGS)
 				 errmsg("rejected rows of load \"%s\" cannot be retried before the load has run", load->name),
 				 errdetail("Table \"%s\" was altered since: %s.", get_rel_name(load->source), run->batch->resync),
 				 errhint("CALL elt.run(%s) first.", quote_literal_cstr(load->name))));
-	elt_apply_guarded(run, take_rejected(run, &taken));
+	rows = take_rejected(run, &taken);
+	elt_apply_guarded(run, rows);
+	elt_rows_free(rows);
 	elt_batch_cancel(run->batch);
 	end_run(run);
 	PG_RETURN_INT64(taken - run->counts.rejected);

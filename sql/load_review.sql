@@ -1,0 +1,28 @@
+-- Loads where something is unusual: rights, tables, keys, and what happens to them later.
+SET client_min_messages = warning;
+SET work_mem = '64kB';
+CREATE SCHEMA load_review;
+SET search_path = load_review;
+
+-- rejected rows that do not fit into work_mem: their temporary files are closed
+CREATE TABLE wide (id int PRIMARY KEY, v text, pad text);
+CREATE TABLE wide_copy (id int PRIMARY KEY, v int, pad text);
+INSERT INTO wide SELECT i, 'bad', repeat(md5(i::text), 20) FROM generate_series(1, 500) i;
+SELECT elt.create_load('wide', 'wide_copy', 'wide', 'SELECT id, v::int AS v, pad FROM wide', on_error => 'quarantine');
+CALL elt.run('wide');
+SELECT count(*) FROM elt.rejected WHERE load = 'wide';
+SELECT elt.retry_rejected('wide');
+SELECT count(*) FROM elt.rejected WHERE load = 'wide';
+
+-- likewise where rows to delete are found by the query
+CREATE TABLE keyless (k text, v text, pad text);
+CREATE TABLE keyless_copy (k text PRIMARY KEY, v int, pad text);
+INSERT INTO keyless SELECT 'k' || i, i, repeat(md5(i::text), 20) FROM generate_series(1, 500) i;
+SELECT elt.create_load('keyless', 'keyless_copy', 'keyless', 'SELECT k, v::int AS v, pad FROM keyless', mode => 'mirror',
+                       on_error => 'quarantine');
+CALL elt.run('keyless');
+UPDATE keyless SET v = CASE k WHEN 'k7' THEN 'bad' ELSE v || '0' END;
+CALL elt.run('keyless');
+SELECT load, key, "row" ->> 'k' AS k FROM elt.rejected WHERE load = 'keyless';
+SELECT k, v::int, pad FROM keyless WHERE v <> 'bad' EXCEPT ALL TABLE keyless_copy;
+SELECT count(*) FROM keyless_copy;

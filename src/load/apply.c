@@ -39,17 +39,26 @@ column_list(List *columns, const char *prefix)
 	return sql.data;
 }
 
+/* What an update sets: also key columns where equal is not the same. Others stay out, to leave rows that refer to the key unlocked. */
 static List *
-columns_outside_key(EltLoad *load)
+columns_to_update(EltLoadRun *run)
 {
-	return list_difference(load->columns, load->key);
+	List	   *columns = list_difference(run->load->columns, run->load->key);
+
+	for (int i = 0; i < run->key->ncolumns; i++)
+	{
+		if (!run->key->columns[i].exact)
+			columns = lappend(columns, makeString(run->key->columns[i].name));
+	}
+	return columns;
 }
 
 /* DO UPDATE only what differs, by image: equal is not the same. */
 static void
-append_on_conflict(StringInfo sql, EltLoad *load)
+append_on_conflict(StringInfo sql, EltLoadRun *run)
 {
-	List	   *columns = columns_outside_key(load);
+	EltLoad    *load = run->load;
+	List	   *columns = columns_to_update(run);
 	ListCell   *lc;
 	const char *separator = "";
 
@@ -82,7 +91,7 @@ elt_apply_insert_sql(EltLoadRun *run, const char *from)
 					 elt_qualified_name(load->target), column_list(load->columns, ""),
 					 column_list(load->columns, "elt_q."), from);
 	if (!run->append)
-		append_on_conflict(&sql, load);
+		append_on_conflict(&sql, run);
 	return sql.data;
 }
 

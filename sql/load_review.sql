@@ -26,3 +26,18 @@ CALL elt.run('keyless');
 SELECT load, key, "row" ->> 'k' AS k FROM elt.rejected WHERE load = 'keyless';
 SELECT k, v::int, pad FROM keyless WHERE v <> 'bad' EXCEPT ALL TABLE keyless_copy;
 SELECT count(*) FROM keyless_copy;
+
+-- mode append needs no right but INSERT
+CREATE ROLE regress_load_writer;
+GRANT USAGE, CREATE ON SCHEMA load_review TO regress_load_writer;
+CREATE TABLE added (id int, v text);
+GRANT INSERT ON added TO regress_load_writer;
+SET ROLE regress_load_writer;
+CREATE TABLE adding (id int PRIMARY KEY, v text);
+INSERT INTO adding VALUES (1, 'present');
+SELECT elt.create_load('adding', 'added', 'adding', mode => 'append');
+CALL elt.run('adding');
+INSERT INTO adding VALUES (2, 'later');
+CALL elt.run('adding');
+RESET ROLE;
+TABLE added;

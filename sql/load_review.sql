@@ -41,3 +41,15 @@ INSERT INTO adding VALUES (2, 'later');
 CALL elt.run('adding');
 RESET ROLE;
 TABLE added;
+
+-- a target that others inherit from: their rows are none of the mirror's
+CREATE TABLE item (id int PRIMARY KEY, v text);
+CREATE TABLE item_copy (id int PRIMARY KEY, v text);
+CREATE TABLE item_copy_child () INHERITS (item_copy);
+INSERT INTO item_copy_child VALUES (1, 'child'), (7, 'child');
+INSERT INTO item VALUES (1, 'one'), (2, 'two');
+SELECT elt.create_load('item', 'item_copy', 'item', mode => 'mirror');
+CALL elt.run('item');
+DELETE FROM item WHERE id = 1;
+CALL elt.run('item');
+SELECT tableoid::regclass, * FROM item_copy ORDER BY 1, 2;

@@ -79,7 +79,7 @@ nothing_to_delete(EltLoadRun *run)
 	if (!run->mirror)
 		return true;
 	out = tuplestore_begin_heap(false, false, work_mem);
-	elt_exec_into(psprintf("SELECT 1 FROM %s LIMIT 1", elt_qualified_name(run->load->target)), NULL, 0, out, NULL, &nrows);
+	elt_exec_into(psprintf("SELECT 1 FROM %s LIMIT 1", elt_apply_target(run)), NULL, 0, out, NULL, &nrows);
 	tuplestore_end(out);
 	return nrows == 0;
 }
@@ -108,8 +108,8 @@ copy_whole(EltLoadRun *run, void *arg)
 	elt_progress_rows(0, counter.total);
 	run_counted(run, psprintf("%s RETURNING 1", elt_apply_insert_sql(run, query)), &counter.pub);
 	if (!only_adds)
-		run_counted(run, psprintf("DELETE FROM %s AS elt_t WHERE NOT EXISTS (SELECT FROM %s WHERE %s)",
-								  elt_qualified_name(run->load->target), query,
+		run_counted(run, psprintf("DELETE FROM %s WHERE NOT EXISTS (SELECT FROM %s WHERE %s)",
+								  elt_apply_target(run), query,
 								  elt_key_match(run->key, "elt_t", run->load->key, "elt_q", run->load->key)), NULL);
 }
 
@@ -121,7 +121,7 @@ delete_without_source(EltLoadRun *run)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "DELETE FROM %s AS elt_t", elt_qualified_name(load->target));
+	appendStringInfo(&sql, "DELETE FROM %s", elt_apply_target(run));
 	if (run->owned)
 		appendStringInfo(&sql, " WHERE NOT EXISTS (SELECT FROM %s WHERE %s)", elt_apply_source(run),
 						 elt_key_match(run->key, "elt_t", load->owned_target, "elt_s", load->owned_source));

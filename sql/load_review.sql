@@ -53,3 +53,24 @@ CALL elt.run('item');
 DELETE FROM item WHERE id = 1;
 CALL elt.run('item');
 SELECT tableoid::regclass, * FROM item_copy ORDER BY 1, 2;
+
+-- a source that was renamed: the query is text, so it would not be found, or another table in its place
+CREATE TABLE entry (id int PRIMARY KEY, v text);
+CREATE TABLE entry_copy (id int PRIMARY KEY, v text);
+INSERT INTO entry VALUES (1, 'old');
+SELECT elt.create_load('entry', 'entry_copy', 'entry', mode => 'mirror');
+ALTER TABLE entry RENAME TO entry_old;
+CALL elt.run('entry');
+CREATE TABLE entry (LIKE entry_old INCLUDING ALL);
+INSERT INTO entry VALUES (10, 'new');
+CALL elt.run('entry');
+DROP TABLE entry;
+ALTER TABLE entry_old RENAME TO entry;
+CALL elt.run('entry');
+ALTER TABLE entry RENAME COLUMN v TO w;
+INSERT INTO entry VALUES (2, 'old');
+CALL elt.run('entry');
+ALTER TABLE entry RENAME COLUMN w TO v;
+ALTER TABLE entry_copy RENAME TO entry_kept;
+CALL elt.run('entry');
+TABLE entry_kept;

@@ -40,6 +40,7 @@
 #include "capture/segment.h"
 #include "capture/track.h"
 #include "load/load.h"
+#include "load/query.h"
 
 PG_FUNCTION_INFO_V1(elt_sql_run_batch);
 PG_FUNCTION_INFO_V1(elt_sql_run_node);
@@ -146,6 +147,7 @@ begin_run(EltLoad *load)
 	run->desc = CreateTupleDescCopy(RelationGetDescr(run->batch->root));
 	elt_check_row_security(load->source);
 	elt_check_row_security(load->target);
+	elt_load_query_check(load->query, load->source, load->name);
 	run->source_key = primary_key(run->batch->root);
 	if (!run->append)
 		run->key = target_key(load);

@@ -128,6 +128,21 @@ primary_key(Relation rel)
 	return OidIsValid(rel->rd_pkindex) ? elt_key_of_index(rel->rd_pkindex) : NULL;
 }
 
+/* A mirror that finds what to delete by the source's key must not go on by columns that are no key any more. */
+static void
+check_owned(EltLoadRun *run)
+{
+	EltLoad    *load = run->load;
+
+	if (!run->mirror || !run->owned || OidIsValid(elt_key_index(run->batch->root, load->owned_source)))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the key of table \"%s\" was changed since load \"%s\" was made", get_rel_name(load->source), load->name),
+			 errdetail("The load finds the rows to delete by columns that tell the table's rows apart no more."),
+			 errhint("Restore the primary key, or drop the load with elt.drop_load(%s) and create it anew.", quote_literal_cstr(load->name))));
+}
+
 /* Become the owner and begin a batch. */
 static EltLoadRun *
 begin_run(EltLoad *load)
@@ -148,6 +163,7 @@ begin_run(EltLoad *load)
 	elt_check_row_security(load->source);
 	elt_check_row_security(load->target);
 	elt_load_query_check(load->query, load->source, load->name);
+	check_owned(run);
 	run->source_key = primary_key(run->batch->root);
 	if (!run->append)
 		run->key = target_key(load);

@@ -127,3 +127,7 @@ SELECT pending > 0 AS pending FROM elt.run_batch('share');
 ALTER TABLE share DROP COLUMN extra;
 CALL elt.run('share');
 TABLE share EXCEPT ALL TABLE share_copy;
+
+SELECT count(elt.drop_load(name)) > 0 AS dropped FROM elt.loads;
+SET client_min_messages = warning;
+DROP SCHEMA load_review CASCADE;

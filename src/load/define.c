@@ -233,7 +233,7 @@ check_deferred(Relation target, EltLoad *load)
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("on_error => 'quarantine' cannot tell rows that a deferred constraint of \"%s\" refuses",
 							RelationGetRelationName(target)),
-					 errdetail("Trigger \"%s\" is INITIALLY DEFERRED.", triggers->triggers[i].tgname),
+					 errdetail("Constraint \"%s\" is INITIALLY DEFERRED.", get_constraint_name(triggers->triggers[i].tgconstraint)),
 					 errhint("Make the constraint INITIALLY IMMEDIATE, or use on_error => 'stop'.")));
 	}
 }
@@ -519,7 +519,6 @@ describe_load(EltLoad *load, const char *query_text, EltCapture *capture)
 	query = query_text != NULL ? elt_load_query_analyze(query_text, load->source, load->name) :
 		elt_load_query_default(load->source, load->target, load->name);
 	load->query = query->sql;
-	load->source_name = elt_qualified_name(load->source);
 	if (list_member_oid(query->lookups, load->target))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

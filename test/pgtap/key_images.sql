@@ -5,12 +5,27 @@ CREATE SCHEMA tap_key_images;
 SET search_path = tap_key_images, public;
 SELECT no_plan();
 
+-- the ops in a row's data, see src/capture/log.c
+CREATE FUNCTION ops(data bytea) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    result text := '';
+    at int := 0;
+    len int;
+BEGIN
+    WHILE at < length(data) LOOP
+        result := result || chr(get_byte(data, at));
+        len := get_byte(data, at + 1) + 256 * get_byte(data, at + 2);
+        at := CASE len WHEN 0 THEN length(data) ELSE at + 3 + len END;
+    END LOOP;
+    RETURN result;
+END $$;
+
 -- ops in the order in which they were logged, and whether a text is in one of the images
 CREATE FUNCTION logged(relation regclass, text, OUT ops text, OUT has boolean) LANGUAGE plpgsql AS $$
 DECLARE
     log regclass := (SELECT s.relation FROM elt.capture c JOIN elt.capture_segment s ON s.capture = c.id WHERE c.relation = $1 AND s.state = 'o');
 BEGIN
-    EXECUTE format('SELECT coalesce(string_agg(op::text, '''' ORDER BY xid, serial), ''''), coalesce(bool_or(position(convert_to($1, ''UTF8'') IN image) > 0), false) FROM %s', log)
+    EXECUTE format('SELECT coalesce(string_agg(ops(data), '''' ORDER BY xid, serial), ''''), coalesce(bool_or(position(convert_to($1, ''UTF8'') IN data) > 0), false) FROM %s', log)
         INTO ops, has USING $2;
 END $$;
 

@@ -11,6 +11,7 @@ typedef struct EltLoad
 	Oid			owner;
 	int32		consumer;
 	Oid			source;
+	char	   *source_name;	/* as the query names it: qualified and quoted */
 	Oid			target;
 	char	   *mode;			/* append | upsert | mirror */
 	char	   *query;
@@ -25,9 +26,13 @@ typedef struct EltLoad
 	List	   *settings;		/* name, value, ... */
 } EltLoad;
 
-extern EltLoad *elt_load_by_name(const char *name); /* NULL: no node of this name; an error where it is no load */
+extern EltLoad *elt_load_by_name(const char *name); /* NULL: no node of this
+													 * name; an error where it
+													 * is no load */
 extern void elt_load_insert(EltLoad *load); /* makes the node too */
-extern void elt_load_delete(const EltLoad *load);	/* with its node, its rejected rows and its consumer */
+extern void elt_load_delete(const EltLoad *load);	/* with its node, its
+													 * rejected rows and its
+													 * consumer */
 
 typedef struct EltRejected
 {

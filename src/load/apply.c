@@ -101,18 +101,6 @@ elt_apply_source(EltLoadRun *run)
 	return psprintf("%s AS elt_s", elt_qualified_name(run->load->source));
 }
 
-/* Say which load it was, and what a cardinality violation means here. */
-static void
-apply_error_context(void *arg)
-{
-	EltLoadRun *run = arg;
-
-	if (geterrcode() == ERRCODE_CARDINALITY_VIOLATION && run->key != NULL)
-		errhint("No two rows of the query's result may have the same key (%s), and a subquery used as an expression may return one row only.",
-				column_list(run->load->key, ""));
-	errcontext("load \"%s\"", run->load->name);
-}
-
 static void
 run_plan(EltLoadRun *run, EltPlan *plan, EltBag *bags, int nbags)
 {
@@ -247,9 +235,7 @@ elt_apply(EltLoadRun *run, EltLoadRows *rows)
 {
 	MemoryContext mine = AllocSetContextCreate(CurrentMemoryContext, "elt apply", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(mine);
-	ErrorContextCallback context = {error_context_stack, apply_error_context, run};
 
-	error_context_stack = &context;
 	if (run->mirror && rows->nremoved > 0)
 		apply_mirror(run, rows);
 	else if (rows->nadded > 0)
@@ -258,7 +244,6 @@ elt_apply(EltLoadRun *run, EltLoadRows *rows)
 
 		run_plan(run, run->plans ? run->plans->write : elt_plan(write_sql(run), &added, 1), &added, 1);
 	}
-	error_context_stack = context.previous;
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(mine);
 }

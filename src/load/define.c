@@ -519,6 +519,7 @@ describe_load(EltLoad *load, const char *query_text, EltCapture *capture)
 	query = query_text != NULL ? elt_load_query_analyze(query_text, load->source, load->name) :
 		elt_load_query_default(load->source, load->target, load->name);
 	load->query = query->sql;
+	load->source_name = elt_qualified_name(load->source);
 	if (list_member_oid(query->lookups, load->target))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -564,7 +565,8 @@ handle_existing(EltLoad *existing, EltLoad *wanted, const char *if_exists)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("load \"%s\" exists with another definition", existing->name),
 				 errdetail("Changing a load is not supported yet."),
-				 errhint("Drop it with elt.drop_load, then create it anew; initial => 'none' keeps the target's rows as they are.")));
+				 errhint("Drop it with elt.drop_load and create it anew; to load nothing twice, do so in one REPEATABLE READ transaction, "
+						 "after elt.run_batch and with initial => 'none'.")));
 }
 
 Datum

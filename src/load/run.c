@@ -97,6 +97,19 @@ check_relations(EltLoad *load)
 						 quote_literal_cstr(load->name))));
 }
 
+/* The query finds its source by name, and that could be another table by now. The source is locked. */
+static void
+check_source_name(EltLoad *load)
+{
+	const char *name = elt_qualified_name(load->source);
+
+	if (strcmp(load->source_name, name) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the source of load \"%s\" was renamed from %s to %s", load->name, load->source_name, name),
+				 errhint("Give it its old name back, or drop the load and create it anew.")));
+}
+
 /* What the query's text and functions depend on is as it was when the load was made. */
 static void
 pin_settings(EltLoad *load)
@@ -127,6 +140,17 @@ primary_key(Relation rel)
 	return OidIsValid(rel->rd_pkindex) ? elt_key_of_index(rel->rd_pkindex) : NULL;
 }
 
+/* Say which load it was, and what a cardinality violation means here. */
+static void
+run_error_context(void *arg)
+{
+	EltLoad    *load = arg;
+
+	if (geterrcode() == ERRCODE_CARDINALITY_VIOLATION && load->key != NIL)
+		errhint("No two rows of the query's result may have the same key, and a subquery used as an expression may return one row only.");
+	errcontext("load \"%s\"", load->name);
+}
+
 /* Become the owner and begin a batch. */
 static EltLoadRun *
 begin_run(EltLoad *load)
@@ -143,6 +167,7 @@ begin_run(EltLoad *load)
 	elt_become(&run->context, load->owner);
 	pin_settings(load);
 	run->batch = elt_batch_begin(load->consumer, !run->append);
+	check_source_name(load);
 	run->desc = CreateTupleDescCopy(RelationGetDescr(run->batch->root));
 	elt_check_row_security(load->source);
 	elt_check_row_security(load->target);
@@ -336,10 +361,15 @@ pending_after(EltLoadRun *run, bool complete)
 static void
 run_one_batch(EltLoad *load, Outcome *outcome)
 {
-	EltLoadRun *run = begin_run(load);
-	EltBatch   *batch = run->batch;
-	bool		copied = reason_to_copy(run) != NULL;
+	ErrorContextCallback context = {error_context_stack, run_error_context, load};
+	EltLoadRun *run;
+	EltBatch   *batch;
+	bool		copied;
 
+	error_context_stack = &context;
+	run = begin_run(load);
+	batch = run->batch;
+	copied = reason_to_copy(run) != NULL;
 	if (copied || !apply_changes(run))
 	{
 		copy_all(run);
@@ -356,6 +386,7 @@ run_one_batch(EltLoad *load, Outcome *outcome)
 	else
 		elt_batch_end(batch);
 	end_run(run);
+	error_context_stack = context.previous;
 }
 
 Datum
@@ -472,9 +503,12 @@ Datum
 elt_sql_retry_rejected(PG_FUNCTION_ARGS)
 {
 	EltLoad    *load = elt_load_get(elt_arg_text(fcinfo, 0, "name"));
-	EltLoadRun *run = begin_run(load);
+	ErrorContextCallback context = {error_context_stack, run_error_context, load};
+	EltLoadRun *run;
 	int64		taken = 0;
 
+	error_context_stack = &context;
+	run = begin_run(load);
 	/* the images are read with the columns that the source has now */
 	if (run->batch->resync != NULL)
 		ereport(ERROR,
@@ -485,6 +519,7 @@ elt_sql_retry_rejected(PG_FUNCTION_ARGS)
 	elt_apply_guarded(run, take_rejected(run, &taken));
 	elt_batch_cancel(run->batch);
 	end_run(run);
+	error_context_stack = context.previous;
 	PG_RETURN_INT64(taken - run->counts.rejected);
 }
 

@@ -87,6 +87,7 @@ CREATE TABLE elt.consumer (
     end_passed integer NOT NULL,
     chunks integer NOT NULL,
     chunks_done integer NOT NULL,
+    chunk_key text,                     -- the key by whose hash the chunks were made, else NULL
     advanced timestamptz NOT NULL
 );
 CREATE INDEX consumer_capture_idx ON elt.consumer (capture);
@@ -217,7 +218,6 @@ CREATE TABLE elt.load (
     node integer NOT NULL PRIMARY KEY,
     consumer integer NOT NULL,
     source regclass NOT NULL,
-    source_name text NOT NULL,          -- as the query names it
     target regclass NOT NULL,
     mode text NOT NULL,
     query text NOT NULL,                -- canonical: every name qualified

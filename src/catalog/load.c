@@ -34,22 +34,21 @@
 #define N_CREATED		5
 
 /* elt.load */
-#define L_NODE		1
-#define L_CONSUMER	2
-#define L_SOURCE	3
-#define L_SOURCE_NAME	4
-#define L_TARGET	5
-#define L_MODE		6
-#define L_QUERY		7
-#define L_DEFINITION	8
-#define L_COLUMNS	9
-#define L_KEY		10
-#define L_OWNED_TARGET	11
-#define L_OWNED_SOURCE	12
-#define L_BATCH_ROWS	13
-#define L_ON_ERROR	14
-#define L_MAX_REJECTED	15
-#define L_SETTINGS	16
+#define L_NODE			1
+#define L_CONSUMER		2
+#define L_SOURCE		3
+#define L_TARGET		4
+#define L_MODE			5
+#define L_QUERY			6
+#define L_DEFINITION	7
+#define L_COLUMNS		8
+#define L_KEY			9
+#define L_OWNED_TARGET	10
+#define L_OWNED_SOURCE	11
+#define L_BATCH_ROWS	12
+#define L_ON_ERROR		13
+#define L_MAX_REJECTED	14
+#define L_SETTINGS		15
 
 /* elt.rejected_row */
 #define R_LOAD			1
@@ -104,7 +103,6 @@ read_load(EltLoad *load)
 	heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
 	load->consumer = DatumGetInt32(values[L_CONSUMER - 1]);
 	load->source = DatumGetObjectId(values[L_SOURCE - 1]);
-	load->source_name = TextDatumGetCString(values[L_SOURCE_NAME - 1]);
 	load->target = DatumGetObjectId(values[L_TARGET - 1]);
 	load->mode = TextDatumGetCString(values[L_MODE - 1]);
 	load->query = TextDatumGetCString(values[L_QUERY - 1]);
@@ -186,7 +184,6 @@ elt_load_insert(EltLoad *load)
 	values[L_NODE - 1] = Int32GetDatum(load->node);
 	values[L_CONSUMER - 1] = Int32GetDatum(load->consumer);
 	values[L_SOURCE - 1] = ObjectIdGetDatum(load->source);
-	values[L_SOURCE_NAME - 1] = CStringGetTextDatum(load->source_name);
 	values[L_TARGET - 1] = ObjectIdGetDatum(load->target);
 	values[L_MODE - 1] = CStringGetTextDatum(load->mode);
 	values[L_QUERY - 1] = CStringGetTextDatum(load->query);

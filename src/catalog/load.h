@@ -11,7 +11,6 @@ typedef struct EltLoad
 	Oid			owner;
 	int32		consumer;
 	Oid			source;
-	char	   *source_name;	/* as the query names it: qualified and quoted */
 	Oid			target;
 	char	   *mode;			/* append | upsert | mirror */
 	char	   *query;

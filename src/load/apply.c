@@ -14,10 +14,12 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_class.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "nodes/value.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 #include "base/sql.h"
@@ -96,6 +98,13 @@ elt_apply_insert_sql(EltLoadRun *run, const char *from)
 }
 
 char *
+elt_apply_target(EltLoadRun *run)
+{
+	return psprintf("%s%s AS elt_t", get_rel_relkind(run->load->target) == RELKIND_RELATION ? "ONLY " : "",
+					elt_qualified_name(run->load->target));
+}
+
+char *
 elt_apply_source(EltLoadRun *run)
 {
 	return psprintf("%s AS elt_s", elt_qualified_name(run->load->source));
@@ -135,7 +144,7 @@ delete_owned_whole(EltLoadRun *run, bool staged)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "DELETE FROM %s AS elt_t USING (SELECT elt_r.* FROM elt_removed AS elt_r", elt_qualified_name(load->target));
+	appendStringInfo(&sql, "DELETE FROM %s USING (SELECT elt_r.* FROM elt_removed AS elt_r", elt_apply_target(run));
 	if (staged)
 		appendStringInfo(&sql, " WHERE NOT EXISTS (SELECT FROM elt_staged AS elt_n WHERE %s)",
 						 elt_key_match(run->key, "elt_n", load->owned_target, "elt_r", load->owned_source));
@@ -152,7 +161,7 @@ delete_owned_part(EltLoadRun *run, bool staged)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "DELETE FROM %s AS elt_t USING elt_removed AS elt_d WHERE %s", elt_qualified_name(load->target),
+	appendStringInfo(&sql, "DELETE FROM %s USING elt_removed AS elt_d WHERE %s", elt_apply_target(run),
 					 elt_key_match(run->key, "elt_t", load->owned_target, "elt_d", load->owned_source));
 	if (staged)
 		appendStringInfo(&sql, " AND NOT EXISTS (SELECT FROM elt_staged AS elt_n WHERE %s)",
@@ -168,7 +177,7 @@ delete_by_query(EltLoadRun *run, bool staged)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "DELETE FROM %s AS elt_t USING %s WHERE %s", elt_qualified_name(load->target), query_as(run, "elt_d"),
+	appendStringInfo(&sql, "DELETE FROM %s USING %s WHERE %s", elt_apply_target(run), query_as(run, "elt_d"),
 					 elt_key_match(run->key, "elt_t", load->key, "elt_d", load->key));
 	if (staged)
 		appendStringInfo(&sql, " AND NOT EXISTS (SELECT FROM elt_staged AS elt_n WHERE %s)",

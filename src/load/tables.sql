@@ -3,7 +3,6 @@ CREATE TABLE elt.load (
     node integer NOT NULL PRIMARY KEY,
     consumer integer NOT NULL,
     source regclass NOT NULL,
-    source_name text NOT NULL,          -- as the query names it
     target regclass NOT NULL,
     mode text NOT NULL,
     query text NOT NULL,                -- canonical: every name qualified

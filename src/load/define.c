@@ -245,6 +245,22 @@ in_same_tree(Oid a, Oid b)
 		list_member_oid(find_all_inheritors(b, AccessShareLock, NULL), a);
 }
 
+/* What a load writes must follow from the source and from lookups: were the target one of these, batches would depend on each other. */
+static void
+check_target_is_not_read(EltLoad *load, EltLoadQuery *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->relations)
+	{
+		if (in_same_tree(lfirst_oid(lc), load->target))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("query of load \"%s\" reads its target \"%s\"", load->name, get_rel_name(load->target)),
+					 errhint("What a load writes must follow from the source and from lookups alone.")));
+	}
+}
+
 static void
 check_not_its_source(EltLoad *load)
 {
@@ -519,11 +535,7 @@ describe_load(EltLoad *load, const char *query_text, EltCapture *capture)
 	query = query_text != NULL ? elt_load_query_analyze(query_text, load->source, load->name) :
 		elt_load_query_default(load->source, load->target, load->name);
 	load->query = query->sql;
-	if (list_member_oid(query->lookups, load->target))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("query of load \"%s\" reads its target \"%s\"", load->name, RelationGetRelationName(target)),
-				 errhint("What a load writes must follow from the source and from lookups alone.")));
+	check_target_is_not_read(load, query);
 	check_columns(target, load, query);
 	check_key_is_loaded(load, query);
 	find_owned(target, source, load, query);

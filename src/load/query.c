@@ -61,6 +61,7 @@ typedef struct Analysis
 	char	   *source_name;	/* qualified and quoted */
 	List	   *source_tree;	/* OIDs of source and what inherits from it */
 	List	   *lookups;
+	List	   *relations;		/* what is read at any level, but the source */
 	List	   *views;			/* OIDs of views surveyed */
 	Oid			view;			/* the view named in the query whose
 								 * definition is being surveyed */
@@ -201,6 +202,7 @@ survey_relation(Analysis *a, RangeTblEntry *rte)
 	check_source_mention(a, rte);
 	if (relid == a->source)
 		return;
+	a->relations = list_append_unique_oid(a->relations, relid);
 	if (!OidIsValid(a->view))
 		a->lookups = list_append_unique_oid(a->lookups, relid);
 	if (rte->relkind == RELKIND_VIEW)
@@ -768,6 +770,7 @@ elt_load_query_analyze(const char *text, Oid source, const char *load_name)
 	(void) column_walker((Node *) query, &a);
 	describe_result(&a, query, result);
 	result->lookups = a.lookups;
+	result->relations = a.relations;
 	result->is_volatile = contain_volatile_functions((Node *) query);
 	write_canonical(&a, query, result);
 	return result;

@@ -20,6 +20,7 @@ typedef struct EltLoadQuery
 	bool		is_volatile;	/* calls a volatile function */
 	List	   *lookups;		/* OIDs of the other relations that it names,
 								 * views included */
+	List	   *relations;		/* OIDs of those and of what views read */
 } EltLoadQuery;
 
 /*

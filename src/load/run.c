@@ -39,6 +39,7 @@
 #include "capture/net.h"
 #include "capture/segment.h"
 #include "capture/track.h"
+#include "catalog/table.h"
 #include "load/load.h"
 #include "load/query.h"
 
@@ -298,7 +299,8 @@ raise_not_appendable(EltLoadRun *run, const char *reason)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("load \"%s\" cannot append what happened to table \"%s\"", run->load->name, get_rel_name(run->load->source)),
 			 errdetail("The change log does not tell the rows: %s.", reason),
-			 errhint("Drop the load and create it anew with initial => 'none', after you have added what is missing by hand.")));
+			 errhint("Drop the load and create it anew with initial => 'none', after you have added what is missing by hand. "
+						 "A load that has caught up before such a change goes on.")));
 }
 
 /* Why the target has to be brought up to date from the whole source, or NULL. */
@@ -309,9 +311,12 @@ reason_to_copy(EltLoadRun *run)
 
 	if (batch->consumer->offset == NULL)
 		return "initial";
-	if (batch->resync != NULL && run->append)
+	if (batch->resync == NULL || !run->append)
+		return batch->resync;
+	/* what was loaded already need not be read again */
+	if (elt_batch_pending(batch) > 0)
 		raise_not_appendable(run, batch->resync);
-	return batch->resync;
+	return NULL;
 }
 
 static void
@@ -535,8 +540,13 @@ elt_sql_load_pending(PG_FUNCTION_ARGS)
 {
 	EltConsumer *consumer = elt_consumer_by_id(PG_GETARG_INT32(0));
 	EltCapture *capture = consumer != NULL && consumer->offset != NULL ? elt_capture_by_id(consumer->capture) : NULL;
+	int64		pending;
 
-	if (capture == NULL || !elt_track_lock_source(capture))
+	if (capture == NULL || !elt_install_is(&consumer->install) || !elt_track_lock_source(capture))
 		PG_RETURN_NULL();
-	PG_RETURN_INT64(elt_consumer_pending(consumer, capture));
+	pending = elt_consumer_pending(consumer, capture);
+	/* the part of a window in chunks that is loaded: about */
+	if (consumer->chunks > 0)
+		pending -= pending * consumer->chunks_done / consumer->chunks;
+	PG_RETURN_INT64(pending);
 }

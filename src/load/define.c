@@ -521,6 +521,16 @@ definition_text(EltLoad *load, const char *initial)
 	return text.data;
 }
 
+static void
+note_source_columns(EltLoad *load)
+{
+	EltSecContext context;
+
+	elt_become(&context, GetUserId());
+	load->source_columns = elt_load_query_check(load->query, load->source, load->name);
+	elt_restore(&context);
+}
+
 /* Check the load against its relations and fill in what follows from them. */
 static void
 describe_load(EltLoad *load, const char *query_text, EltCapture *capture)
@@ -548,6 +558,7 @@ describe_load(EltLoad *load, const char *query_text, EltCapture *capture)
 				 errhint("A load of mode append needs elt.track(%s, images => 'row').",
 						 quote_literal_cstr(elt_qualified_name(load->source)))));
 	keep_settings(load);
+	note_source_columns(load);
 	relation_close(source, NoLock);
 	relation_close(target, NoLock);
 }

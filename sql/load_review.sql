@@ -156,6 +156,26 @@ ALTER TABLE plain ADD COLUMN n int DEFAULT 8;
 SELECT * FROM elt.run_batch('plain');
 TABLE plain_copy EXCEPT ALL SELECT id, n FROM plain;
 
+-- rules that INSERT ... ON CONFLICT does not go with
+CREATE TABLE ruled (id int PRIMARY KEY, n int);
+CREATE RULE again AS ON INSERT TO ruled DO ALSO INSERT INTO added VALUES (new.id, 'by a rule');
+SELECT elt.create_load('ruled', 'ruled', 'plain');
+SELECT elt.create_load('ruled', 'ruled', 'plain', 'SELECT id FROM plain WHERE id = 1', mode => 'append');
+CALL elt.run('ruled');
+TABLE ruled;
+TABLE added;
+
+-- a load that its own batch drops
+CREATE TABLE dropping (id int PRIMARY KEY, n int);
+CREATE FUNCTION drop_it() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM elt.drop_load('dropping');
+    RETURN new;
+END $$;
+CREATE TRIGGER drop_it BEFORE INSERT ON dropping FOR EACH ROW EXECUTE FUNCTION drop_it();
+SELECT elt.create_load('dropping', 'dropping', 'plain', 'SELECT id, n FROM plain WHERE id = 1');
+CALL elt.run('dropping');
+
 SELECT count(elt.drop_load(name)) > 0 AS dropped FROM elt.loads;
 SET client_min_messages = warning;
 DROP SCHEMA load_review CASCADE;

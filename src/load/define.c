@@ -22,6 +22,7 @@
 #include "nodes/value.h"
 #include "parser/analyze.h"
 #include "parser/parser.h"
+#include "rewrite/prs2lock.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -166,6 +167,24 @@ refuse_target(Relation target, const char *what, const char *hint)
 			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 			 errmsg("cannot load into \"%s\": it is %s", RelationGetRelationName(target), what),
 			 errhint("%s", hint)));
+}
+
+/* INSERT ... ON CONFLICT is refused where rules rewrite it. */
+static void
+check_target_rules(Relation target, EltLoad *load)
+{
+	RuleLock   *rules = target->rd_rules;
+
+	if (rules == NULL || strcmp(load->mode, "append") == 0)
+		return;
+	for (int i = 0; i < rules->numLocks; i++)
+	{
+		if (rules->rules[i]->event == CMD_INSERT || rules->rules[i]->event == CMD_UPDATE)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot load into \"%s\" in mode %s: it has rules for INSERT or UPDATE", RelationGetRelationName(target), load->mode),
+					 errhint("Write the rule as a trigger, or use mode append.")));
+	}
 }
 
 static void
@@ -630,6 +649,7 @@ elt_sql_create_load(PG_FUNCTION_ARGS)
 	}
 	target = relation_open(load->target, AccessShareLock);
 	check_target_kind(target);
+	check_target_rules(target, load);
 	check_target_rights(target, load);
 	relation_close(target, NoLock);
 	capture = elt_track_for(load->source, load->name);

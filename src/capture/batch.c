@@ -199,6 +199,18 @@ find_window(EltBatch *batch, bool truncate_matters)
 	batch->chunk = batch->fresh ? 0 : consumer->chunks_done;
 }
 
+void
+elt_batch_resync(EltBatch *batch, const char *reason)
+{
+	int32		passed = elt_segment_passed(batch->capture->id, batch->snapshot);
+
+	batch->resync = reason;
+	batch->to = elt_offset_of_snapshot(batch->snapshot);
+	batch->to->passed = Max(passed, batch->consumer->offset->passed);
+	batch->fresh = true;
+	batch->chunks = batch->chunk = 0;
+}
+
 static void
 lock_segments(EltBatch *batch)
 {

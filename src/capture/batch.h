@@ -29,6 +29,9 @@ typedef struct EltBatch
  */
 extern EltBatch *elt_batch_begin(int32 consumer, bool truncate_matters);
 
+/* Changes do not suffice for a reason of the consumer's own: the batch ends now, also where it continues a window in chunks. Before anything is written. */
+extern void elt_batch_resync(EltBatch *batch, const char *reason);
+
 /* Decide into how many chunks the window is split: enough that one has at most max_rows changes (0: by memory alone). */
 extern void elt_batch_split(EltBatch *batch, int64 max_rows);
 

@@ -197,7 +197,10 @@ consumer_find(Relation rel, int32 id, SysScanDesc *scan)
 	*scan = elt_table_scan(rel, "consumer_pkey", 1, &key, NULL);
 	tuple = systable_getnext(*scan);
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "consumer %d does not exist", id);
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the load or stream was dropped while its changes were read"),
+				 errhint("Do not drop it in a trigger or function that its own batch calls.")));
 	return tuple;
 }
 

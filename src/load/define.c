@@ -22,6 +22,7 @@
 #include "nodes/value.h"
 #include "parser/analyze.h"
 #include "parser/parser.h"
+#include "rewrite/prs2lock.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -166,6 +167,24 @@ refuse_target(Relation target, const char *what, const char *hint)
 			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 			 errmsg("cannot load into \"%s\": it is %s", RelationGetRelationName(target), what),
 			 errhint("%s", hint)));
+}
+
+/* INSERT ... ON CONFLICT is refused where rules rewrite it. */
+static void
+check_target_rules(Relation target, EltLoad *load)
+{
+	RuleLock   *rules = target->rd_rules;
+
+	if (rules == NULL || strcmp(load->mode, "append") == 0)
+		return;
+	for (int i = 0; i < rules->numLocks; i++)
+	{
+		if (rules->rules[i]->event == CMD_INSERT || rules->rules[i]->event == CMD_UPDATE)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot load into \"%s\" in mode %s: it has rules for INSERT or UPDATE", RelationGetRelationName(target), load->mode),
+					 errhint("Write the rule as a trigger, or use mode append.")));
+	}
 }
 
 static void
@@ -521,6 +540,16 @@ definition_text(EltLoad *load, const char *initial)
 	return text.data;
 }
 
+static void
+note_source_columns(EltLoad *load)
+{
+	EltSecContext context;
+
+	elt_become(&context, GetUserId());
+	load->source_columns = elt_load_query_check(load->query, load->source, load->name);
+	elt_restore(&context);
+}
+
 /* Check the load against its relations and fill in what follows from them. */
 static void
 describe_load(EltLoad *load, const char *query_text, EltCapture *capture)
@@ -548,6 +577,7 @@ describe_load(EltLoad *load, const char *query_text, EltCapture *capture)
 				 errhint("A load of mode append needs elt.track(%s, images => 'row').",
 						 quote_literal_cstr(elt_qualified_name(load->source)))));
 	keep_settings(load);
+	note_source_columns(load);
 	relation_close(source, NoLock);
 	relation_close(target, NoLock);
 }
@@ -619,6 +649,7 @@ elt_sql_create_load(PG_FUNCTION_ARGS)
 	}
 	target = relation_open(load->target, AccessShareLock);
 	check_target_kind(target);
+	check_target_rules(target, load);
 	check_target_rights(target, load);
 	relation_close(target, NoLock);
 	capture = elt_track_for(load->source, load->name);

@@ -46,6 +46,7 @@ typedef struct EltLoadRun
 	EltLoadCounts counts;
 	EltKey	   *key;			/* of the target; NULL for append */
 	EltKey	   *source_key;		/* its primary key; NULL: none */
+	char	   *source_columns; /* that the query reads now */
 	bool		mirror;
 	bool		append;
 	bool		owned;			/* the target's key holds the source's primary

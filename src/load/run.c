@@ -155,6 +155,17 @@ check_owned(EltLoadRun *run)
 			 errhint("Restore the primary key, or drop the load with elt.drop_load(%s) and create it anew.", quote_literal_cstr(load->name))));
 }
 
+/* A column dropped and added again, or another one of a row that is read as a whole: rows that did not change give something else than before. */
+static void
+check_source_columns(EltLoadRun *run)
+{
+	EltLoad    *load = run->load;
+
+	run->source_columns = elt_load_query_check(load->query, load->source, load->name);
+	if (!run->append && run->batch->consumer->offset != NULL && strcmp(run->source_columns, load->source_columns) != 0)
+		elt_batch_resync(run->batch, "columns that the query reads were added or dropped");
+}
+
 /* Become the owner and begin a batch. */
 static EltLoadRun *
 begin_run(EltLoad *load)
@@ -174,7 +185,7 @@ begin_run(EltLoad *load)
 	run->desc = CreateTupleDescCopy(RelationGetDescr(run->batch->root));
 	elt_check_row_security(load->source);
 	elt_check_row_security(load->target);
-	elt_load_query_check(load->query, load->source, load->name);
+	check_source_columns(run);
 	check_owned(run);
 	run->source_key = primary_key(run->batch->root);
 	if (!run->append)
@@ -300,7 +311,7 @@ raise_not_appendable(EltLoadRun *run, const char *reason)
 			 errmsg("load \"%s\" cannot append what happened to table \"%s\"", run->load->name, get_rel_name(run->load->source)),
 			 errdetail("The change log does not tell the rows: %s.", reason),
 			 errhint("Drop the load and create it anew with initial => 'none', after you have added what is missing by hand. "
-						 "A load that has caught up before such a change goes on.")));
+					 "A load that has caught up before such a change goes on.")));
 }
 
 /* Why the target has to be brought up to date from the whole source, or NULL. */
@@ -327,6 +338,8 @@ copy_all(EltLoadRun *run)
 	if (run->supersede)
 		elt_rejected_delete_all(run->load->node);
 	elt_load_copy(run);
+	if (strcmp(run->source_columns, run->load->source_columns) != 0)
+		elt_load_set_source_columns(run->load->node, run->source_columns);
 }
 
 /* Apply the batch's changes; false where a copy is needed after all. */

@@ -22,6 +22,7 @@
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -133,7 +134,7 @@ elt_batch_check_snapshot(EltBatch *batch)
  * told from the rest of that window, so the window is given up for a resynchronisation as of now.
  */
 static void
-find_resync(EltBatch *batch, EltOffset *now, bool truncate_matters)
+find_resync(EltBatch *batch, EltOffset *now)
 {
 	ListCell   *lc;
 
@@ -141,7 +142,7 @@ find_resync(EltBatch *batch, EltOffset *now, bool truncate_matters)
 	{
 		EltMark    *mark = lfirst(lc);
 
-		if (!truncate_matters && strcmp(mark->reason, ELT_MARK_TRUNCATE) == 0)
+		if (batch->consumer->only_adds && strcmp(mark->reason, ELT_MARK_TRUNCATE) == 0)
 			continue;
 		if ((now == NULL || elt_offset_contains(now, mark->xid, mark->serial)) &&
 			!elt_offset_contains(batch->consumer->offset, mark->xid, mark->serial))
@@ -175,7 +176,7 @@ chunk_key(Relation root)
 
 /* Decide where the window ends: where it was recorded to end, else now. */
 static void
-find_window(EltBatch *batch, bool truncate_matters)
+find_window(EltBatch *batch)
 {
 	EltOffset  *now = elt_offset_of_snapshot(batch->snapshot);
 	EltConsumer *consumer = batch->consumer;
@@ -184,13 +185,13 @@ find_window(EltBatch *batch, bool truncate_matters)
 	if (consumer->offset != NULL)
 	{
 		now->passed = Max(now->passed, consumer->offset->passed);
-		find_resync(batch, now, truncate_matters);
+		find_resync(batch, now);
 
 		/*
 		 * under another key, rows of the chunks to come are in those that
 		 * were applied; new rows alone are not told by key
 		 */
-		if (truncate_matters && consumer->end != NULL && strcmp(consumer->chunk_key, chunk_key(batch->root)) != 0)
+		if (!consumer->only_adds && consumer->end != NULL && strcmp(consumer->chunk_key, chunk_key(batch->root)) != 0)
 			batch->resync = "the primary key was changed, or a column of a table without one was dropped";
 	}
 	batch->fresh = consumer->end == NULL || batch->resync != NULL;
@@ -256,7 +257,7 @@ take_snapshot(EltBatch *batch)
 }
 
 EltBatch *
-elt_batch_begin(int32 consumer, bool truncate_matters)
+elt_batch_begin(int32 consumer)
 {
 	EltBatch   *batch = palloc0(sizeof(EltBatch));
 
@@ -274,7 +275,7 @@ elt_batch_begin(int32 consumer, bool truncate_matters)
 	elt_batch_check_snapshot(batch);
 	elt_debug_point("batch-snapshot");
 
-	find_window(batch, truncate_matters);
+	find_window(batch);
 	if (batch->consumer->offset != NULL)
 		lock_segments(batch);
 	return batch;
@@ -345,7 +346,7 @@ elt_batch_peek(EltConsumer *consumer, EltCapture *capture, Snapshot snapshot, El
 	if (consumer->offset != NULL)
 	{
 		lock_segments(batch);
-		find_resync(batch, NULL, true);
+		find_resync(batch, NULL);
 	}
 	return batch;
 }
@@ -392,7 +393,7 @@ elt_batch_cancel(EltBatch *batch)
 }
 
 int32
-elt_consumer_create(int32 capture, const char *kind, const char *name, bool from_now)
+elt_consumer_create(int32 capture, const char *kind, const char *name, bool from_now, bool only_adds)
 {
 	EltConsumer consumer = {0};
 
@@ -400,6 +401,7 @@ elt_consumer_create(int32 capture, const char *kind, const char *name, bool from
 	consumer.kind = pstrdup(kind);
 	consumer.name = pstrdup(name);
 	consumer.install = elt_install_id();
+	consumer.only_adds = only_adds;
 	elt_lock_capture(capture, ELT_LOCK_TRIM, ShareLock);
 	if (from_now)
 	{
@@ -411,5 +413,8 @@ elt_consumer_create(int32 capture, const char *kind, const char *name, bool from
 		consumer.offset->passed = elt_segment_passed(capture, snapshot);
 		UnregisterSnapshot(snapshot);
 	}
+	/* writers look again how they are to log */
+	if (only_adds)
+		CacheInvalidateRelcacheByRelid(elt_capture_by_id(capture)->relid);
 	return elt_consumer_insert(&consumer);
 }

@@ -57,7 +57,7 @@ CREATE MATERIALIZED VIEW mat AS SELECT k, w FROM look;
 
 \echo == accepted
 CALL accepts('SELECT id, v, n FROM item');
-CALL accepts('SELECT * FROM item;');
+CALL accepts('SELECT * FROM item');
 CALL accepts('SELECT i.* FROM load_query.item AS i');
 CALL accepts('TABLE item');
 CALL accepts('SELECT id, v, n FROM ONLY item');
@@ -94,6 +94,9 @@ CALL accepts('SELECT root.*, look.w FROM root LEFT JOIN look ON k = n', 'root');
 CALL accepts('SELECT id, current_setting(''TimeZone'') AS tz, clock_timestamp() > ''2000-01-01'' AS late FROM item');
 
 \echo == one SELECT
+SELECT refuses('SELECT id FROM item;');
+SELECT refuses('SELECT id FROM item; -- and that was it');
+SELECT refuses('((SELECT id FROM item))');
 SELECT refuses('');
 SELECT refuses('   ;  ');
 SELECT refuses('-- nothing');
@@ -136,6 +139,7 @@ SELECT refuses('SELECT id FROM item JOIN (SELECT k FROM look FOR SHARE) l ON k =
 SELECT refuses('SELECT i.id, t.v FROM item i LEFT JOIN target t ON t.id = i.id');
 CREATE VIEW of_target AS SELECT * FROM target;
 SELECT refuses('SELECT i.id, t.v FROM item i LEFT JOIN of_target t ON t.id = i.id');
+SELECT refuses('SELECT id, (SELECT max(v) FROM target) AS v FROM item');
 
 \echo == several rows at a time
 SELECT refuses('SELECT n AS id FROM item GROUP BY n');
@@ -200,7 +204,12 @@ SELECT refuses('SELECT root.id FROM root WHERE n IN (SELECT n FROM of_leaf)', 'r
 CREATE TABLE parent (id int, n int);
 CREATE TABLE heir (PRIMARY KEY (id)) INHERITS (parent);
 SELECT refuses('SELECT heir.id FROM heir JOIN parent p ON p.n = heir.id', 'heir');
-SELECT refuses('SELECT heir.id FROM heir JOIN ONLY parent p ON p.n = heir.id', 'heir');
+CREATE TABLE adopted (id int PRIMARY KEY, n int);
+SELECT elt.track('adopted');
+ALTER EVENT TRIGGER elt_ddl_command_end DISABLE;
+ALTER TABLE adopted INHERIT parent;
+ALTER EVENT TRIGGER elt_ddl_command_end ENABLE ALWAYS;
+SELECT refuses('SELECT adopted.id FROM adopted JOIN parent p ON p.n = adopted.id', 'adopted');
 
 \echo == samples, ONLY
 SELECT refuses('SELECT id FROM item TABLESAMPLE SYSTEM (10)');
@@ -235,7 +244,7 @@ SELECT refuses('SELECT id, CASE n WHEN 1 THEN ''one'' END AS v FROM item');
 SELECT refuses('SELECT id, w AS v FROM item JOIN (SELECT k AS n, w FROM look) l USING (n)');
 SELECT refuses('SELECT id, v FROM item WHERE n = 1');			-- an operator has its schema
 SET search_path = load_query;
-DROP OPERATOR = (int, int);
+DROP OPERATOR load_query.= (int, int);
 SELECT refuses('SELECT id, v FROM item WHERE n IS DISTINCT FROM 1');
 
 \echo == mirrors that could not tell what to delete

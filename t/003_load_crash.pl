@@ -66,6 +66,7 @@ $node->safe_psql('postgres', q{
 			DELETE FROM source WHERE id = seed + i - 15;
 			INSERT INTO event (what) VALUES ('e' || i);
 			IF i % 13 = 0 THEN ROLLBACK; ELSE COMMIT; END IF;
+			PERFORM pg_sleep(0.0005);	-- a wait, to notice that the postmaster is gone
 		END LOOP;
 	END $$;
 

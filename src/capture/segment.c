@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "access/heaptoast.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
@@ -23,6 +24,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "base/debug_point.h"
 #include "base/guc.h"
 #include "base/sql.h"
 #include "capture/locks.h"
@@ -38,12 +40,13 @@ create_table(int32 capture, int32 slot)
 	ObjectAddress table;
 	ObjectAddress extension;
 
+	/* log.c lays out heap tuples; what fits a page stays in it */
 	elt_sql_run_as_extension(psprintf("CREATE TABLE elt_log.%s (xid bigint NOT NULL, serial bigint NOT NULL, "
-									  "op \"char\" NOT NULL, image bytea NOT NULL) "
-									  "WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false)",
-									  name));
+									  "images integer NOT NULL, changes integer NOT NULL, data bytea NOT NULL) USING heap "
+									  "WITH (toast_tuple_target = %d, autovacuum_enabled = false, toast.autovacuum_enabled = false)",
+									  name, (int) TOAST_TUPLE_TARGET_MAIN));
 	/* values inside an image are compressed already where that pays */
-	elt_sql_run_as_extension(psprintf("ALTER TABLE elt_log.%s ALTER COLUMN image SET STORAGE EXTERNAL", name));
+	elt_sql_run_as_extension(psprintf("ALTER TABLE elt_log.%s ALTER COLUMN data SET STORAGE EXTERNAL", name));
 
 	ObjectAddressSet(table, RelationRelationId,
 					 get_relname_relid(name, get_namespace_oid("elt_log", false)));
@@ -98,7 +101,11 @@ elt_segment_passed(int32 capture, Snapshot snapshot)
 			passed = Max(passed, segment->segno);
 		else if (segment->state != ELT_SEGMENT_SEALED)
 			break;
-		/* sealed after this transaction's snapshot, which may lack the last writers: in REPEATABLE READ it is still the same one */
+
+		/*
+		 * sealed after this transaction's snapshot, which may lack the last
+		 * writers: in REPEATABLE READ it is still the same one
+		 */
 		else if (TransactionIdIsCurrentTransactionId(segment->xmin))
 			break;
 		else
@@ -248,7 +255,11 @@ rotate(int32 capture, List *segments)
 		elt_segment_insert(&fresh);
 		opened = fresh.relid;
 	}
-	/* writers that have cached the closed one look again; where this is rolled back, so does who has cached the new one: ourselves */
+
+	/*
+	 * writers that have cached the closed one look again; where this is
+	 * rolled back, so does who has cached the new one: ourselves
+	 */
 	CacheInvalidateRelcacheByRelid(open->relid);
 	CacheInvalidateRelcacheByRelid(opened);
 }
@@ -259,10 +270,14 @@ elt_segment_maintain(int32 capture)
 	List	   *segments;
 	ListCell   *lc;
 
-	/* in a serializable transaction it would conflict with writers, which read the segments' table */
+	/*
+	 * in a serializable transaction it would conflict with writers, which
+	 * read the segments' table
+	 */
 	if (IsolationIsSerializable() ||
 		!elt_try_lock_capture(capture, ELT_LOCK_MAINTENANCE, ExclusiveLock))
 		return;
+	elt_debug_point("maintain");
 	segments = elt_segment_list(capture, NULL);
 	foreach(lc, segments)
 	{

@@ -49,6 +49,7 @@
 #define L_ON_ERROR		13
 #define L_MAX_REJECTED	14
 #define L_SETTINGS		15
+#define L_SOURCE_COLUMNS	16
 
 /* elt.rejected_row */
 #define R_LOAD			1
@@ -89,8 +90,8 @@ static void
 read_load(EltLoad *load)
 {
 	Relation	rel = elt_table_open("load", AccessShareLock);
-	Datum		values[L_SETTINGS];
-	bool		nulls[L_SETTINGS];
+	Datum		values[L_SOURCE_COLUMNS];
+	bool		nulls[L_SOURCE_COLUMNS];
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
@@ -115,6 +116,7 @@ read_load(EltLoad *load)
 	load->on_error = TextDatumGetCString(values[L_ON_ERROR - 1]);
 	load->max_rejected = DatumGetInt64(values[L_MAX_REJECTED - 1]);
 	load->settings = strings_of_array(values[L_SETTINGS - 1]);
+	load->source_columns = TextDatumGetCString(values[L_SOURCE_COLUMNS - 1]);
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 }
@@ -176,8 +178,8 @@ void
 elt_load_insert(EltLoad *load)
 {
 	Relation	rel = elt_table_open("load", RowExclusiveLock);
-	Datum		values[L_SETTINGS];
-	bool		nulls[L_SETTINGS] = {false};
+	Datum		values[L_SOURCE_COLUMNS];
+	bool		nulls[L_SOURCE_COLUMNS] = {false};
 
 	load->node = (int32) elt_sequence_next("node_id_seq");
 	insert_node(load);
@@ -196,7 +198,33 @@ elt_load_insert(EltLoad *load)
 	values[L_ON_ERROR - 1] = CStringGetTextDatum(load->on_error);
 	values[L_MAX_REJECTED - 1] = Int64GetDatum(load->max_rejected);
 	values[L_SETTINGS - 1] = array_of_strings(load->settings);
+	values[L_SOURCE_COLUMNS - 1] = CStringGetTextDatum(load->source_columns);
 	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+void
+elt_load_set_source_columns(int32 node, const char *columns)
+{
+	Relation	rel = elt_table_open("load", RowExclusiveLock);
+	Datum		values[L_SOURCE_COLUMNS] = {0};
+	bool		nulls[L_SOURCE_COLUMNS] = {false};
+	bool		replace[L_SOURCE_COLUMNS] = {false};
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	elt_key_int4(&key, L_NODE, node);
+	scan = elt_table_scan(rel, "load_pkey", 1, &key, NULL);
+	tuple = systable_getnext(scan);
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "load %d does not exist", node);
+	values[L_SOURCE_COLUMNS - 1] = CStringGetTextDatum(columns);
+	replace[L_SOURCE_COLUMNS - 1] = true;
+	tuple = heap_modify_tuple(tuple, RelationGetDescr(rel), values, nulls, replace);
+	CatalogTupleUpdate(rel, &tuple->t_self, tuple);
+	systable_endscan(scan);
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
 }

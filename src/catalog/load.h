@@ -23,11 +23,17 @@ typedef struct EltLoad
 	char	   *on_error;		/* stop | quarantine */
 	int64		max_rejected;
 	List	   *settings;		/* name, value, ... */
+	char	   *source_columns; /* that the query reads, as text */
 } EltLoad;
 
-extern EltLoad *elt_load_by_name(const char *name); /* NULL: no node of this name; an error where it is no load */
+extern EltLoad *elt_load_by_name(const char *name); /* NULL: no node of this
+													 * name; an error where it
+													 * is no load */
 extern void elt_load_insert(EltLoad *load); /* makes the node too */
-extern void elt_load_delete(const EltLoad *load);	/* with its node, its rejected rows and its consumer */
+extern void elt_load_set_source_columns(int32 node, const char *columns);
+extern void elt_load_delete(const EltLoad *load);	/* with its node, its
+													 * rejected rows and its
+													 * consumer */
 
 typedef struct EltRejected
 {

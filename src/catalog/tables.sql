@@ -68,6 +68,7 @@ CREATE TABLE elt.consumer (
     kind text NOT NULL,                 -- load | stream
     name text NOT NULL,
     install uuid NOT NULL,
+    only_adds boolean NOT NULL,         -- takes every new row version; cannot resynchronise
     snapshot pg_snapshot,               -- NULL: nothing read yet
     own_xid bigint NOT NULL,
     own_serial bigint NOT NULL,
@@ -78,6 +79,7 @@ CREATE TABLE elt.consumer (
     end_passed integer NOT NULL,
     chunks integer NOT NULL,
     chunks_done integer NOT NULL,
+    chunk_key text,                     -- the key by whose hash the chunks were made, else NULL
     advanced timestamptz NOT NULL
 );
 CREATE INDEX consumer_capture_idx ON elt.consumer (capture);

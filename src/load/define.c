@@ -22,6 +22,7 @@
 #include "nodes/value.h"
 #include "parser/analyze.h"
 #include "parser/parser.h"
+#include "rewrite/prs2lock.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -168,6 +169,24 @@ refuse_target(Relation target, const char *what, const char *hint)
 			 errhint("%s", hint)));
 }
 
+/* INSERT ... ON CONFLICT is refused where rules rewrite it. */
+static void
+check_target_rules(Relation target, EltLoad *load)
+{
+	RuleLock   *rules = target->rd_rules;
+
+	if (rules == NULL || strcmp(load->mode, "append") == 0)
+		return;
+	for (int i = 0; i < rules->numLocks; i++)
+	{
+		if (rules->rules[i]->event == CMD_INSERT || rules->rules[i]->event == CMD_UPDATE)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot load into \"%s\" in mode %s: it has rules for INSERT or UPDATE", RelationGetRelationName(target), load->mode),
+					 errhint("Write the rule as a trigger, or use mode append.")));
+	}
+}
+
 static void
 check_target_kind(Relation target)
 {
@@ -233,7 +252,7 @@ check_deferred(Relation target, EltLoad *load)
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("on_error => 'quarantine' cannot tell rows that a deferred constraint of \"%s\" refuses",
 							RelationGetRelationName(target)),
-					 errdetail("Trigger \"%s\" is INITIALLY DEFERRED.", triggers->triggers[i].tgname),
+					 errdetail("Constraint \"%s\" is INITIALLY DEFERRED.", get_constraint_name(triggers->triggers[i].tgconstraint)),
 					 errhint("Make the constraint INITIALLY IMMEDIATE, or use on_error => 'stop'.")));
 	}
 }
@@ -243,6 +262,22 @@ in_same_tree(Oid a, Oid b)
 {
 	return a == b || list_member_oid(find_all_inheritors(a, AccessShareLock, NULL), b) ||
 		list_member_oid(find_all_inheritors(b, AccessShareLock, NULL), a);
+}
+
+/* What a load writes must follow from the source and from lookups: were the target one of these, batches would depend on each other. */
+static void
+check_target_is_not_read(EltLoad *load, EltLoadQuery *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->relations)
+	{
+		if (in_same_tree(lfirst_oid(lc), load->target))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("query of load \"%s\" reads its target \"%s\"", load->name, get_rel_name(load->target)),
+					 errhint("What a load writes must follow from the source and from lookups alone.")));
+	}
 }
 
 static void
@@ -505,6 +540,16 @@ definition_text(EltLoad *load, const char *initial)
 	return text.data;
 }
 
+static void
+note_source_columns(EltLoad *load)
+{
+	EltSecContext context;
+
+	elt_become(&context, GetUserId());
+	load->source_columns = elt_load_query_check(load->query, load->source, load->name);
+	elt_restore(&context);
+}
+
 /* Check the load against its relations and fill in what follows from them. */
 static void
 describe_load(EltLoad *load, const char *query_text, EltCapture *capture)
@@ -519,11 +564,7 @@ describe_load(EltLoad *load, const char *query_text, EltCapture *capture)
 	query = query_text != NULL ? elt_load_query_analyze(query_text, load->source, load->name) :
 		elt_load_query_default(load->source, load->target, load->name);
 	load->query = query->sql;
-	if (list_member_oid(query->lookups, load->target))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("query of load \"%s\" reads its target \"%s\"", load->name, RelationGetRelationName(target)),
-				 errhint("What a load writes must follow from the source and from lookups alone.")));
+	check_target_is_not_read(load, query);
 	check_columns(target, load, query);
 	check_key_is_loaded(load, query);
 	find_owned(target, source, load, query);
@@ -536,6 +577,7 @@ describe_load(EltLoad *load, const char *query_text, EltCapture *capture)
 				 errhint("A load of mode append needs elt.track(%s, images => 'row').",
 						 quote_literal_cstr(elt_qualified_name(load->source)))));
 	keep_settings(load);
+	note_source_columns(load);
 	relation_close(source, NoLock);
 	relation_close(target, NoLock);
 }
@@ -564,7 +606,8 @@ handle_existing(EltLoad *existing, EltLoad *wanted, const char *if_exists)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("load \"%s\" exists with another definition", existing->name),
 				 errdetail("Changing a load is not supported yet."),
-				 errhint("Drop it with elt.drop_load, then create it anew; initial => 'none' keeps the target's rows as they are.")));
+				 errhint("Drop it with elt.drop_load and create it anew; to load nothing twice, do so in one REPEATABLE READ transaction, "
+						 "after elt.run_batch and with initial => 'none'.")));
 }
 
 Datum
@@ -606,6 +649,7 @@ elt_sql_create_load(PG_FUNCTION_ARGS)
 	}
 	target = relation_open(load->target, AccessShareLock);
 	check_target_kind(target);
+	check_target_rules(target, load);
 	check_target_rights(target, load);
 	relation_close(target, NoLock);
 	capture = elt_track_for(load->source, load->name);
@@ -616,7 +660,8 @@ elt_sql_create_load(PG_FUNCTION_ARGS)
 		handle_existing(existing, load, if_exists);
 		PG_RETURN_VOID();
 	}
-	load->consumer = elt_consumer_create(capture->id, "load", load->name, strcmp(initial, "none") == 0);
+	load->consumer = elt_consumer_create(capture->id, "load", load->name, strcmp(initial, "none") == 0,
+										 strcmp(load->mode, "append") == 0);
 	elt_load_insert(load);
 	PG_RETURN_VOID();
 }

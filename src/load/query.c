@@ -56,10 +56,12 @@ typedef struct Analysis
 {
 	const char *text;			/* what is being parsed */
 	const char *load_name;
+	bool		stored;			/* the text was accepted before */
 	Oid			source;
 	char	   *source_name;	/* qualified and quoted */
 	List	   *source_tree;	/* OIDs of source and what inherits from it */
 	List	   *lookups;
+	List	   *relations;		/* what is read at any level, but the source */
 	List	   *views;			/* OIDs of views surveyed */
 	Oid			view;			/* the view named in the query whose
 								 * definition is being surveyed */
@@ -67,6 +69,8 @@ typedef struct Analysis
 	int			reads;			/* reads of the source found by a walk; 2
 								 * means more than one */
 	RangeTblEntry *source_rte;
+	Bitmapset  *columns;		/* attributes of the source that are read; 0
+								 * is the whole row */
 	List	   *ctes;			/* CommonTableExprs counted ... */
 	List	   *cte_reads;		/* ... and how often one read of each reads
 								 * the source */
@@ -102,6 +106,9 @@ parse_error_context(void *arg)
 		internalerrposition(position);
 		internalerrquery(a->text);
 	}
+	if (a->stored)
+		errhint("The query is kept as text. If what it names was renamed, moved or dropped since, undo that, or drop the load with "
+				"elt.drop_load and create it anew.");
 	errcontext("query of load \"%s\"", a->load_name);
 }
 
@@ -197,6 +204,7 @@ survey_relation(Analysis *a, RangeTblEntry *rte)
 	check_source_mention(a, rte);
 	if (relid == a->source)
 		return;
+	a->relations = list_append_unique_oid(a->relations, relid);
 	if (!OidIsValid(a->view))
 		a->lookups = list_append_unique_oid(a->lookups, relid);
 	if (rte->relkind == RELKIND_VIEW)
@@ -492,7 +500,7 @@ check_way(Analysis *a, Query *query, Level *outer)
 }
 
 static void
-check_source_column(const Analysis *a, AttrNumber attno)
+check_source_column(Analysis *a, AttrNumber attno)
 {
 	Relation	rel;
 	TupleDesc	desc;
@@ -509,6 +517,7 @@ check_source_column(const Analysis *a, AttrNumber attno)
 	 * attribute 0 is the whole row; a virtual column has no value in a logged
 	 * row
 	 */
+	a->columns = bms_add_member(a->columns, attno);
 	rel = relation_open(a->source, AccessShareLock);
 	desc = RelationGetDescr(rel);
 	for (int i = 0; i < desc->natts; i++)
@@ -764,9 +773,51 @@ elt_load_query_analyze(const char *text, Oid source, const char *load_name)
 	(void) column_walker((Node *) query, &a);
 	describe_result(&a, query, result);
 	result->lookups = a.lookups;
+	result->relations = a.relations;
 	result->is_volatile = contain_volatile_functions((Node *) query);
 	write_canonical(&a, query, result);
 	return result;
+}
+
+/* The attributes that a query reads, as text; of a row that is read as a whole also the names, which to_jsonb shows. */
+static char *
+columns_read(const Analysis *a)
+{
+	Relation	rel = relation_open(a->source, AccessShareLock);
+	bool		whole = bms_is_member(0, a->columns);
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
+
+		if (whole && !att->attisdropped)
+			appendStringInfo(&text, "%d:%s ", att->attnum, quote_identifier(NameStr(att->attname)));
+		else if (bms_is_member(att->attnum, a->columns))
+			appendStringInfo(&text, "%d ", att->attnum);
+	}
+	relation_close(rel, NoLock);
+	return text.data;
+}
+
+char *
+elt_load_query_check(const char *sql, Oid source, const char *load_name)
+{
+	Analysis	a = {.load_name = load_name,.source = source,.stored = true};
+	Query	   *query;
+
+	a.source_name = relation_label(source);
+	query = parse_statement(&a, sql);
+	(void) count_walker((Node *) query, &a);
+	if (a.reads == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("query of load \"%s\" no longer reads its source, which is \"%s\" now", load_name, a.source_name),
+				 errdetail("The source was renamed or moved, and another relation has its former name."),
+				 errhint("Undo that, or drop the load with elt.drop_load and create it anew.")));
+	(void) column_walker((Node *) query, &a);
+	return columns_read(&a);
 }
 
 EltLoadQuery *

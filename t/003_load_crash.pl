@@ -251,8 +251,8 @@ check('backend killed at batch-stored of events');
 for my $load (qw(append mirror upsert))
 {
 	my $what = $load eq 'mirror' ? 'postmaster' : 'backend';
-	change("middle of $load");
-	$node->safe_psql('postgres', q{UPDATE source SET v = 'halt here', n = 1 WHERE id = 300; UPDATE source SET v = 'more' WHERE id > 400 AND id < 500});
+	# fewer changes than batch_rows: one batch
+	$node->safe_psql('postgres', q{UPDATE source SET v = 'halt here', n = 1 WHERE id = 300; UPDATE source SET v = v || '+' WHERE id % 6 = 0 AND id < 500});
 	crash_at($load, 'in-the-middle', '', $what, "$what killed while $load wrote");
 	check("$what killed while $load wrote");
 	$node->safe_psql('postgres', q{UPDATE source SET v = 'passed' WHERE id = 300});

@@ -27,7 +27,7 @@ cron.use_background_workers = $workers
 		CREATE TABLE source (id int PRIMARY KEY, v text);
 		CREATE TABLE target (id int PRIMARY KEY, v text);
 		CREATE TABLE xids (xid xid8);
-		CREATE FUNCTION note_xid() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO xids VALUES (pg_current_xact_id()); RETURN NULL; END $$;
+		CREATE FUNCTION note_xid() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.xids VALUES (pg_current_xact_id()); RETURN NULL; END $$;
 		CREATE TRIGGER note_xid AFTER INSERT ON target FOR EACH STATEMENT EXECUTE FUNCTION note_xid();
 		CREATE TABLE strict (id int PRIMARY KEY, v int);
 		INSERT INTO source SELECT i, 'copied' FROM generate_series(1, 10) i;

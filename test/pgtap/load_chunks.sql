@@ -1,5 +1,6 @@
 -- Windows applied in chunks (batch_rows), with writes, rollbacks and TRUNCATE between the chunks; and segments of the log trimmed behind loads.
 SET client_min_messages = warning;
+SELECT elt.drop_load(name) FROM elt.loads;
 DROP SCHEMA IF EXISTS tap_load_chunks CASCADE;
 CREATE SCHEMA tap_load_chunks;
 SET search_path = tap_load_chunks, public;

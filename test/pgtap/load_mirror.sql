@@ -1,5 +1,6 @@
 -- What loads make of changes: keys, filters, several rows from one, sources without a key, own writes, several loads on one source.
 SET client_min_messages = warning;
+SELECT elt.drop_load(name) FROM elt.loads;
 DROP SCHEMA IF EXISTS tap_load CASCADE;
 CREATE SCHEMA tap_load;
 SET search_path = tap_load, public;

@@ -1,5 +1,6 @@
 -- Who may make, run, drop and see a load; and that nobody gains another role's rights by one.
 SET client_min_messages = warning;
+SELECT elt.drop_load(name) FROM elt.loads;
 DROP SCHEMA IF EXISTS tap_load_permissions CASCADE;
 DROP SCHEMA IF EXISTS tap_load_evil CASCADE;
 DROP ROLE IF EXISTS regress_tap_source, regress_tap_loader, regress_tap_member, regress_tap_target, regress_tap_nobody;

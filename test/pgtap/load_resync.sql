@@ -1,5 +1,6 @@
 -- After TRUNCATE and DDL changes alone do not tell what happened: a mirror and an upsert are brought to what there is, and go on. Partitioned tables.
 SET client_min_messages = warning;
+SELECT elt.drop_load(name) FROM elt.loads;
 DROP SCHEMA IF EXISTS tap_load_resync CASCADE;
 CREATE SCHEMA tap_load_resync;
 SET search_path = tap_load_resync, public;

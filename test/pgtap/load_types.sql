@@ -1,5 +1,6 @@
 -- Loads of all kinds of columns: generated, identity, domains, arrays, composites, dropped, toasted; and odd keys.
 SET client_min_messages = warning;
+SELECT elt.drop_load(name) FROM elt.loads;
 DROP SCHEMA IF EXISTS tap_load_types CASCADE;
 CREATE SCHEMA tap_load_types;
 SET search_path = tap_load_types, public;

@@ -351,7 +351,10 @@ quarantine(EltLoadRun *run, EltLoadRows *rows, ErrorData *error)
 	run->kept = elt_rejected_count(run->load->node, run->load->max_rejected + 1);
 	run->plans = elt_apply_prepare(run);
 	if (run->mirror && !run->owned && rows->nremoved > 0)
+	{
 		left = remove_first(run, rows);
+		error = NULL;			/* that may have been what failed */
+	}
 	if (left->ngroups > 0)
 		take_apart(run, left, error);
 	run->plans = NULL;

@@ -13,7 +13,9 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "nodes/value.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -156,6 +158,13 @@ elt_load_by_name(const char *name)
 				 errmsg("\"%s\" is a %s, not a load", name, kind)));
 	read_load(load);
 	return load;
+}
+
+/* Names that share a hash wait for each other, which does no harm. */
+void
+elt_node_lock_name(const char *name)
+{
+	LockDatabaseObject(elt_table_oid("node"), (Oid) hash_bytes((const unsigned char *) name, strlen(name)), 0, ExclusiveLock);
 }
 
 static void

@@ -29,6 +29,9 @@ typedef struct EltLoad
 extern EltLoad *elt_load_by_name(const char *name); /* NULL: no node of this
 													 * name; an error where it
 													 * is no load */
+extern void elt_node_lock_name(const char *name);	/* nobody else makes a
+													 * node of this name until
+													 * the transaction ends */
 extern void elt_load_insert(EltLoad *load); /* makes the node too */
 extern void elt_load_set_source_columns(int32 node, const char *columns);
 extern void elt_load_delete(const EltLoad *load);	/* with its node, its

@@ -337,7 +337,8 @@ elt_apply_guarded(EltLoadRun *run, EltLoadRows *rows)
 MinimalTuple
 elt_rejected_tuple(EltLoadRun *run, const EltRejected *rejected)
 {
-	TupleDesc	desc = RelationGetDescr(run->batch->root);	/* knows the defaults of columns added since */
+	TupleDesc	desc = RelationGetDescr(run->batch->root);	/* knows the defaults of
+															 * columns added since */
 	Datum	   *values = palloc(sizeof(Datum) * (desc->natts + 1));
 	bool	   *nulls = palloc(sizeof(bool) * (desc->natts + 1));
 	HeapTupleData view;

@@ -22,6 +22,7 @@
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -41,6 +42,10 @@
 
 /* Changes that one megabyte of elt.batch_memory nets, generously. */
 #define ROWS_PER_MEGABYTE	1000
+
+/* What netting keeps of an image beside its bytes, and what all of it may be to a small one's bytes. */
+#define NET_OVERHEAD		160
+#define NET_FACTOR			16
 
 static uint64
 widen_xid(TransactionId xid, uint64 next)
@@ -129,7 +134,7 @@ elt_batch_check_snapshot(EltBatch *batch)
  * told from the rest of that window, so the window is given up for a resynchronisation as of now.
  */
 static void
-find_resync(EltBatch *batch, EltOffset *now, bool truncate_matters)
+find_resync(EltBatch *batch, EltOffset *now)
 {
 	ListCell   *lc;
 
@@ -137,7 +142,7 @@ find_resync(EltBatch *batch, EltOffset *now, bool truncate_matters)
 	{
 		EltMark    *mark = lfirst(lc);
 
-		if (!truncate_matters && strcmp(mark->reason, ELT_MARK_TRUNCATE) == 0)
+		if (batch->consumer->only_adds && strcmp(mark->reason, ELT_MARK_TRUNCATE) == 0)
 			continue;
 		if ((now == NULL || elt_offset_contains(now, mark->xid, mark->serial)) &&
 			!elt_offset_contains(batch->consumer->offset, mark->xid, mark->serial))
@@ -171,7 +176,7 @@ chunk_key(Relation root)
 
 /* Decide where the window ends: where it was recorded to end, else now. */
 static void
-find_window(EltBatch *batch, bool truncate_matters)
+find_window(EltBatch *batch)
 {
 	EltOffset  *now = elt_offset_of_snapshot(batch->snapshot);
 	EltConsumer *consumer = batch->consumer;
@@ -180,13 +185,13 @@ find_window(EltBatch *batch, bool truncate_matters)
 	if (consumer->offset != NULL)
 	{
 		now->passed = Max(now->passed, consumer->offset->passed);
-		find_resync(batch, now, truncate_matters);
+		find_resync(batch, now);
 
 		/*
 		 * under another key, rows of the chunks to come are in those that
 		 * were applied; new rows alone are not told by key
 		 */
-		if (truncate_matters && consumer->end != NULL && strcmp(consumer->chunk_key, chunk_key(batch->root)) != 0)
+		if (!consumer->only_adds && consumer->end != NULL && strcmp(consumer->chunk_key, chunk_key(batch->root)) != 0)
 			batch->resync = "the primary key was changed, or a column of a table without one was dropped";
 	}
 	batch->fresh = consumer->end == NULL || batch->resync != NULL;
@@ -252,7 +257,7 @@ take_snapshot(EltBatch *batch)
 }
 
 EltBatch *
-elt_batch_begin(int32 consumer, bool truncate_matters)
+elt_batch_begin(int32 consumer)
 {
 	EltBatch   *batch = palloc0(sizeof(EltBatch));
 
@@ -270,16 +275,18 @@ elt_batch_begin(int32 consumer, bool truncate_matters)
 	elt_batch_check_snapshot(batch);
 	elt_debug_point("batch-snapshot");
 
-	find_window(batch, truncate_matters);
+	find_window(batch);
 	if (batch->consumer->offset != NULL)
 		lock_segments(batch);
 	return batch;
 }
 
-static int64
-log_bytes(EltBatch *batch)
+int64
+elt_batch_memory_needed(EltBatch *batch, int64 limit)
 {
 	int64		bytes = 0;
+	int64		changes;
+	EltReader  *reader;
 	ListCell   *lc;
 
 	foreach(lc, batch->segments)
@@ -289,20 +296,24 @@ log_bytes(EltBatch *batch)
 		bytes += (int64) RelationGetNumberOfBlocks(rel) * BLCKSZ;
 		table_close(rel, NoLock);
 	}
+	if (bytes * NET_FACTOR < limit)
+		return bytes * NET_FACTOR;
+	reader = elt_reader_begin(batch, false);
+	bytes += elt_reader_count(reader, &changes) * NET_OVERHEAD;
+	elt_reader_end(reader);
 	return bytes;
 }
 
 void
 elt_batch_split(EltBatch *batch, int64 max_rows)
 {
-	int64		bytes;
+	int64		memory = (int64) elt_batch_memory * 1024;
 	int64		rows;
 
 	if (batch->chunks > 0)
 		return;
 	batch->chunks = 1;
-	bytes = log_bytes(batch);
-	if (max_rows == 0 && bytes <= (int64) elt_batch_memory * 1024)
+	if (max_rows == 0 && elt_batch_memory_needed(batch, memory) <= memory)
 		return;
 	rows = elt_batch_pending(batch);
 	if (max_rows == 0)
@@ -314,11 +325,12 @@ elt_batch_split(EltBatch *batch, int64 max_rows)
 int64
 elt_batch_pending(EltBatch *batch)
 {
-	EltReader  *reader = elt_reader_begin(batch);
-	int64		rows = elt_reader_count(reader);
+	EltReader  *reader = elt_reader_begin(batch, false);
+	int64		changes;
 
+	(void) elt_reader_count(reader, &changes);
 	elt_reader_end(reader);
-	return rows;
+	return changes;
 }
 
 EltBatch *
@@ -334,7 +346,7 @@ elt_batch_peek(EltConsumer *consumer, EltCapture *capture, Snapshot snapshot, El
 	if (consumer->offset != NULL)
 	{
 		lock_segments(batch);
-		find_resync(batch, NULL, true);
+		find_resync(batch, NULL);
 	}
 	return batch;
 }
@@ -381,7 +393,7 @@ elt_batch_cancel(EltBatch *batch)
 }
 
 int32
-elt_consumer_create(int32 capture, const char *kind, const char *name, bool from_now)
+elt_consumer_create(int32 capture, const char *kind, const char *name, bool from_now, bool only_adds)
 {
 	EltConsumer consumer = {0};
 
@@ -389,6 +401,7 @@ elt_consumer_create(int32 capture, const char *kind, const char *name, bool from
 	consumer.kind = pstrdup(kind);
 	consumer.name = pstrdup(name);
 	consumer.install = elt_install_id();
+	consumer.only_adds = only_adds;
 	elt_lock_capture(capture, ELT_LOCK_TRIM, ShareLock);
 	if (from_now)
 	{
@@ -400,5 +413,8 @@ elt_consumer_create(int32 capture, const char *kind, const char *name, bool from
 		consumer.offset->passed = elt_segment_passed(capture, snapshot);
 		UnregisterSnapshot(snapshot);
 	}
+	/* writers look again how they are to log */
+	if (only_adds)
+		CacheInvalidateRelcacheByRelid(elt_capture_by_id(capture)->relid);
 	return elt_consumer_insert(&consumer);
 }

@@ -6,7 +6,7 @@
 #include "utils/uuid.h"
 
 /*
- * A point in a change log. Xids are widened to 64 bits. Contains a log row (xid, serial) when the xid was finished in the snapshot, or is
+ * A point in a change log. Xids are widened to 64 bits. Contains an image (xid, serial) when the xid was finished in the snapshot, or is
  * own_xid with serial <= own_serial.
  */
 typedef struct EltOffset
@@ -27,6 +27,8 @@ typedef struct EltConsumer
 	char	   *kind;
 	char	   *name;
 	pg_uuid_t	install;
+	bool		only_adds;		/* takes every new row version, and cannot
+								 * resynchronise */
 	EltOffset  *offset;			/* NULL: nothing read yet */
 	EltOffset  *end;			/* end of the window being applied in chunks, or NULL */
 	int32		chunks;

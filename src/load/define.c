@@ -661,7 +661,8 @@ elt_sql_create_load(PG_FUNCTION_ARGS)
 		handle_existing(existing, load, if_exists);
 		PG_RETURN_VOID();
 	}
-	load->consumer = elt_consumer_create(capture->id, "load", load->name, strcmp(initial, "none") == 0);
+	load->consumer = elt_consumer_create(capture->id, "load", load->name, strcmp(initial, "none") == 0,
+										 strcmp(load->mode, "append") == 0);
 	elt_load_insert(load);
 	PG_RETURN_VOID();
 }

@@ -181,7 +181,7 @@ begin_run(EltLoad *load)
 	elt_progress_begin(load->node);
 	elt_become(&run->context, load->owner);
 	pin_settings(load);
-	run->batch = elt_batch_begin(load->consumer, !run->append);
+	run->batch = elt_batch_begin(load->consumer);
 	run->desc = CreateTupleDescCopy(RelationGetDescr(run->batch->root));
 	elt_check_row_security(load->source);
 	elt_check_row_security(load->target);

@@ -256,6 +256,33 @@ take_snapshot(EltBatch *batch)
 	batch->snapshot = GetActiveSnapshot();
 }
 
+/*
+ * With a fixed snapshot one's own changes can be newer than others' that it does not see, which they may rest on: a key freed by another transaction and
+ * taken by this one. Those others come in a later window, where they could not be netted with the own ones any more.
+ */
+void
+elt_batch_check_own_changes(EltBatch *batch)
+{
+	EltOffset  *from = batch->consumer->offset;
+	EltOffset  *to = batch->to;
+	EltBatch	latest = *batch;
+	EltReader  *reader;
+	EltChange	change;
+	bool		newer = false;
+
+	if (!IsolationUsesXactSnapshot() || from == NULL || to->own_serial == 0 ||
+		(from->own_xid == to->own_xid && from->own_serial == to->own_serial))
+		return;
+	latest.snapshot = RegisterSnapshot(GetLatestSnapshot());
+	reader = elt_reader_begin(&latest, true);
+	while (!newer && elt_reader_next(reader, &change))
+		newer = change.xid != to->own_xid && !elt_offset_contains(to, change.xid, change.serial);
+	elt_reader_end(reader);
+	UnregisterSnapshot(latest.snapshot);
+	if (newer)
+		serialization_failure("the source", batch);
+}
+
 EltBatch *
 elt_batch_begin(int32 consumer)
 {
@@ -278,6 +305,7 @@ elt_batch_begin(int32 consumer)
 	find_window(batch);
 	if (batch->consumer->offset != NULL)
 		lock_segments(batch);
+	elt_batch_check_own_changes(batch);
 	return batch;
 }
 

@@ -66,6 +66,9 @@ extern EltCapture *elt_consumer_capture(EltConsumer *consumer);
 /* In REPEATABLE READ the snapshot is older than the locks: 40001 where the offset, the log or a mark is newer than it. */
 extern void elt_batch_check_snapshot(EltBatch *batch);
 
+/* There, too: 40001 where the window has own changes and others, which they may rest on, are newer than the snapshot. For a window that ends now. */
+extern void elt_batch_check_own_changes(EltBatch *batch);
+
 /*
  * Register a consumer of relation's changes from its first batch on, or from now on: from what the transaction sees, so that a copy that it makes and the
  * changes together lack nothing. 40001 where the log has been trimmed, or a mark left, after the transaction's snapshot. only_adds: it

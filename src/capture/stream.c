@@ -493,6 +493,8 @@ open_window(EltConsumer *consumer, Pin *pin)
 	batch = elt_batch_peek(consumer, capture, snapshot, to);
 	batch->root = root;
 	elt_batch_check_snapshot(batch);
+	if (pin == NULL)
+		elt_batch_check_own_changes(batch);
 	return batch;
 }
 

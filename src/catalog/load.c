@@ -13,7 +13,9 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "nodes/value.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -156,6 +158,56 @@ elt_load_by_name(const char *name)
 				 errmsg("\"%s\" is a %s, not a load", name, kind)));
 	read_load(load);
 	return load;
+}
+
+void
+elt_node_lock(const char *name)
+{
+	LockDatabaseObject(elt_table_oid("node"), hash_bytes((const unsigned char *) name, strlen(name)), 0, ExclusiveLock);
+}
+
+static char *
+node_name(int32 id)
+{
+	Relation	rel = elt_table_open("node", AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	char	   *name = NULL;
+	bool		isnull;
+
+	elt_key_int4(&key, N_ID, id);
+	scan = elt_table_scan(rel, "node_pkey", 1, &key, NULL);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		name = TextDatumGetCString(heap_getattr(tuple, N_NAME, RelationGetDescr(rel), &isnull));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return name;
+}
+
+char *
+elt_load_mirror_of(Oid target)
+{
+	Relation	rel;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	char	   *name = NULL;
+	bool		isnull;
+
+	LockDatabaseObject(elt_table_oid("load"), target, 0, ExclusiveLock);
+	rel = elt_table_open("load", AccessShareLock);
+	elt_key_oid(&key, L_TARGET, target);
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 1, &key);
+	while (name == NULL && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		if (strcmp(TextDatumGetCString(heap_getattr(tuple, L_MODE, RelationGetDescr(rel), &isnull)), "mirror") == 0)
+			name = node_name(DatumGetInt32(heap_getattr(tuple, L_NODE, RelationGetDescr(rel), &isnull)));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return name;
 }
 
 static void

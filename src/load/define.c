@@ -513,6 +513,19 @@ check_mirror(Relation target, EltLoad *load, EltLoadQuery *query, EltCapture *ca
 				 errhint("Add the primary key of \"%s\" to the query and to the target's key, or use mode upsert.", get_rel_name(load->source))));
 }
 
+/* Each mirror would delete what the other has loaded. */
+static void
+check_only_mirror(EltLoad *load)
+{
+	char	   *other = elt_load_mirror_of(load->target);
+
+	if (other != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("table \"%s\" is the target of another mirror, load \"%s\"", get_rel_name(load->target), other),
+				 errhint("A mirror deletes what its query does not give: use a target for each, and a view over them, or mode upsert.")));
+}
+
 static void
 keep_settings(EltLoad *load)
 {
@@ -641,6 +654,7 @@ elt_sql_create_load(PG_FUNCTION_ARGS)
 				 errhint("Name the table whose changes drive the load by parameter \"source\".")));
 	load->source = elt_arg_relation(fcinfo, P_SOURCE, "source");
 
+	elt_node_lock(load->name);
 	existing = elt_load_by_name(load->name);
 	if (existing != NULL && strcmp(if_exists, "alter") != 0)
 	{
@@ -660,6 +674,8 @@ elt_sql_create_load(PG_FUNCTION_ARGS)
 		handle_existing(existing, load, if_exists);
 		PG_RETURN_VOID();
 	}
+	if (strcmp(load->mode, "mirror") == 0)
+		check_only_mirror(load);
 	load->consumer = elt_consumer_create(capture->id, "load", load->name, strcmp(initial, "none") == 0,
 										 strcmp(load->mode, "append") == 0);
 	elt_load_insert(load);

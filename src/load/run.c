@@ -36,6 +36,7 @@
 #include "base/progress.h"
 #include "base/sql.h"
 #include "capture/image.h"
+#include "capture/locks.h"
 #include "capture/net.h"
 #include "capture/segment.h"
 #include "capture/track.h"
@@ -59,8 +60,8 @@ typedef struct Outcome
 	int32		capture;
 } Outcome;
 
-EltLoad *
-elt_load_get(const char *name)
+static EltLoad *
+find_load(const char *name)
 {
 	EltLoad    *load = elt_load_by_name(name);
 
@@ -69,6 +70,14 @@ elt_load_get(const char *name)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("load \"%s\" does not exist", name),
 				 errhint("elt.loads lists the loads; elt.create_load makes one.")));
+	return load;
+}
+
+EltLoad *
+elt_load_get(const char *name)
+{
+	EltLoad    *load = find_load(name);
+
 	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(load->owner)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -79,7 +88,10 @@ elt_load_get(const char *name)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of load \"%s\"", name),
 				 errhint("Become a member of role \"%s\".", GetUserNameFromId(load->owner, false))));
-	return load;
+
+	/* it may be dropped, and made anew, while this waits */
+	elt_lock_consumer(load->consumer);
+	return find_load(name);
 }
 
 static void
@@ -178,7 +190,7 @@ begin_run(EltLoad *load)
 	run->mirror = strcmp(load->mode, "mirror") == 0;
 	run->owned = load->owned_target != NIL;
 	run->guarded = strcmp(load->on_error, "quarantine") == 0;
-	elt_progress_begin(load->node);
+	elt_progress_begin(load->node, load->owner);
 	elt_become(&run->context, load->owner);
 	pin_settings(load);
 	run->batch = elt_batch_begin(load->consumer);

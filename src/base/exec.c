@@ -247,6 +247,7 @@ count_upsert(ModifyTableState *mt, uint64 processed, EltExecCounts *counts)
 		updates -= Min(skipped, updates);
 	counts->updated += (uint64) updates;
 	counts->inserted += processed - (uint64) updates;
+	counts->offered += (uint64) input->ntuples;
 }
 
 static void
@@ -263,7 +264,10 @@ count_rows(Run *run, QueryDesc *qd)
 			if (qd->instrument_options != 0)
 				count_upsert(mt, processed, counts);
 			else
+			{
 				counts->inserted += processed;
+				counts->offered += processed;
+			}
 			break;
 		case CMD_UPDATE:
 			counts->updated += processed;

@@ -25,6 +25,7 @@ typedef struct EltExecCounts
 	uint64		inserted;
 	uint64		updated;
 	uint64		deleted;
+	uint64		offered;		/* rows that an INSERT's source gave, those that it then left alone included */
 } EltExecCounts;
 
 /*

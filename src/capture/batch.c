@@ -31,6 +31,7 @@
 #include "capture/batch.h"
 #include "capture/locks.h"
 #include "capture/log.h"
+#include "capture/mark.h"
 #include "capture/reader.h"
 #include "capture/segment.h"
 #include "capture/tree.h"
@@ -122,7 +123,7 @@ elt_batch_check_snapshot(EltBatch *batch)
  * told from the rest of that window, so the window is given up for a resynchronisation as of now.
  */
 static void
-find_resync(EltBatch *batch, EltOffset *now)
+find_resync(EltBatch *batch, EltOffset *now, bool truncate_matters)
 {
 	ListCell   *lc;
 
@@ -130,6 +131,8 @@ find_resync(EltBatch *batch, EltOffset *now)
 	{
 		EltMark    *mark = lfirst(lc);
 
+		if (!truncate_matters && strcmp(mark->reason, ELT_MARK_TRUNCATE) == 0)
+			continue;
 		if ((now == NULL || elt_offset_contains(now, mark->xid, mark->serial)) &&
 			!elt_offset_contains(batch->consumer->offset, mark->xid, mark->serial))
 			batch->resync = mark->reason;
@@ -138,7 +141,7 @@ find_resync(EltBatch *batch, EltOffset *now)
 
 /* Decide where the window ends: where it was recorded to end, else now. */
 static void
-find_window(EltBatch *batch)
+find_window(EltBatch *batch, bool truncate_matters)
 {
 	EltOffset  *now = elt_offset_of_snapshot(batch->snapshot);
 	EltConsumer *consumer = batch->consumer;
@@ -147,7 +150,7 @@ find_window(EltBatch *batch)
 	if (consumer->offset != NULL)
 	{
 		now->passed = Max(now->passed, consumer->offset->passed);
-		find_resync(batch, now);
+		find_resync(batch, now, truncate_matters);
 	}
 	batch->fresh = consumer->end == NULL || batch->resync != NULL;
 	batch->to = batch->fresh ? now : consumer->end;
@@ -200,7 +203,7 @@ take_snapshot(EltBatch *batch)
 }
 
 EltBatch *
-elt_batch_begin(int32 consumer)
+elt_batch_begin(int32 consumer, bool truncate_matters)
 {
 	EltBatch   *batch = palloc0(sizeof(EltBatch));
 
@@ -218,7 +221,7 @@ elt_batch_begin(int32 consumer)
 	elt_batch_check_snapshot(batch);
 	elt_debug_point("batch-snapshot");
 
-	find_window(batch);
+	find_window(batch, truncate_matters);
 	if (batch->consumer->offset != NULL)
 		lock_segments(batch);
 	return batch;
@@ -282,7 +285,7 @@ elt_batch_peek(EltConsumer *consumer, EltCapture *capture, Snapshot snapshot, El
 	if (consumer->offset != NULL)
 	{
 		lock_segments(batch);
-		find_resync(batch, NULL);
+		find_resync(batch, NULL, true);
 	}
 	return batch;
 }

@@ -24,9 +24,10 @@ typedef struct EltBatch
 
 /*
  * Lock the consumer and its source, take the snapshot, make it active and find the window. Errors: 40001 where the transaction's snapshot is older than
- * what it must see, 55006 while a statement that changes the source is running, 42P01 where the source is gone.
+ * what it must see, 55006 while a statement that changes the source is running, 42P01 where the source is gone. truncate_matters: false for who only wants new
+ * rows: a TRUNCATE is then no reason to resynchronise.
  */
-extern EltBatch *elt_batch_begin(int32 consumer);
+extern EltBatch *elt_batch_begin(int32 consumer, bool truncate_matters);
 
 /* Decide into how many chunks the window is split: enough that one has at most max_rows changes (0: by memory alone). */
 extern void elt_batch_split(EltBatch *batch, int64 max_rows);

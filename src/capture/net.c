@@ -532,55 +532,12 @@ elt_net_each(EltBatch *batch, EltNetMode mode, EltNetEmit emit, void *arg, bool 
 	return netter.nevents;
 }
 
-typedef struct BagWriter
+bool
+elt_net_by_key(Relation root)
 {
-	EltDelta   *delta;
-	TupleTableSlot *slot;
-} BagWriter;
+	EltBatch	batch = {.root = root};
+	Netter		netter = {.batch = &batch,.desc = RelationGetDescr(root)};
 
-static int64
-put_all(BagWriter *writer, Tuplestorestate *bag, List *tuples)
-{
-	ListCell   *lc;
-
-	foreach(lc, tuples)
-	{
-		ExecStoreMinimalTuple(lfirst(lc), writer->slot, false);
-		tuplestore_puttupleslot(bag, writer->slot);
-	}
-	ExecClearTuple(writer->slot);
-	return list_length(tuples);
-}
-
-static void
-put_change(void *arg, List *removed, List *added)
-{
-	BagWriter  *writer = arg;
-
-	writer->delta->nremoved += put_all(writer, writer->delta->removed, removed);
-	writer->delta->nadded += put_all(writer, writer->delta->added, added);
-}
-
-EltDelta *
-elt_net_batch(EltBatch *batch, EltNetMode mode)
-{
-	EltDelta   *delta = palloc0(sizeof(EltDelta));
-	BagWriter	writer = {.delta = delta};
-
-	delta->desc = CreateTupleDescCopy(RelationGetDescr(batch->root));
-	delta->removed = tuplestore_begin_heap(true, false, work_mem);
-	delta->added = tuplestore_begin_heap(true, false, work_mem);
-	writer.slot = MakeSingleTupleTableSlot(delta->desc, &TTSOpsMinimalTuple);
-	delta->nevents = elt_net_each(batch, mode, put_change, &writer, &delta->lost);
-	ExecDropSingleTupleTableSlot(writer.slot);
-	return delta;
-}
-
-void
-elt_delta_free(EltDelta *delta)
-{
-	tuplestore_end(delta->removed);
-	tuplestore_end(delta->added);
-	FreeTupleDesc(delta->desc);
-	pfree(delta);
+	find_keys(&netter);
+	return netter.nkeys > 0;
 }

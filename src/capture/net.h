@@ -2,39 +2,26 @@
 #ifndef ELT_NET_H
 #define ELT_NET_H
 
-#include "access/tupdesc.h"
-#include "utils/tuplestore.h"
-
 #include "capture/batch.h"
 
 typedef enum EltNetMode
 {
-	ELT_NET_EVENTS,				/* every new row version, nothing cancelled; `removed` stays empty */
+	ELT_NET_EVENTS,				/* every new row version, nothing cancelled; `removed` is empty */
 	ELT_NET_ROWS,				/* what is left when removed and added images cancel */
 	ELT_NET_KEYS				/* `added`: one row per key that was touched, other columns NULL */
 } EltNetMode;
 
-typedef struct EltDelta
-{
-	TupleDesc	desc;			/* of the source */
-	Tuplestorestate *removed;
-	Tuplestorestate *added;
-	int64		nremoved;
-	int64		nadded;
-	int64		nevents;		/* changes read; an update counts once */
-	bool		lost;			/* a toasted value is gone: the bags are of no use, resynchronise */
-} EltDelta;
-
 /* One netted change: removed and added are lists of MinimalTuple with the same key (or image, where there is no primary key). */
 typedef void (*EltNetEmit) (void *arg, List *removed, List *added);
 
-/* Net the batch's chunk of the window into two tuplestores in the current memory context. */
-extern EltDelta *elt_net_batch(EltBatch *batch, EltNetMode mode);
-
-/* Net it and hand out change by change, in the order in which keys were first touched. */
+/*
+ * Net the batch's chunk of the window and hand out change by change, in the order in which keys were first touched. Returns the changes read; an update
+ * counts once. *lost: a toasted value is gone, what was handed out is of no use and the consumer has to resynchronise.
+ */
 extern int64 elt_net_each(EltBatch *batch, EltNetMode mode, EltNetEmit emit, void *arg,
 						  bool *lost);
 
-extern void elt_delta_free(EltDelta *delta);
+/* Does the source have a primary key by which changes are netted? Else they are by image. */
+extern bool elt_net_by_key(Relation root);
 
 #endif

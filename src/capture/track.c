@@ -384,9 +384,8 @@ elt_track_for(Oid relid, const char *consumer)
 	return elt_capture_by_id(track(relid, false, "resync"));
 }
 
-/* Lock the source of a capture if it is there and the current user may read it. */
-static bool
-lock_source(EltCapture *capture)
+bool
+elt_track_lock_source(EltCapture *capture)
 {
 	bool		missing = false;
 	Relation	rel;
@@ -414,7 +413,7 @@ elt_sql_log_status(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	if (capture == NULL || !lock_source(capture))
+	if (capture == NULL || !elt_track_lock_source(capture))
 		PG_RETURN_NULL();
 	foreach(lc, elt_consumer_list(id))
 	{

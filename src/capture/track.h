@@ -10,6 +10,9 @@
  */
 extern EltCapture *elt_track_for(Oid relid, const char *consumer);
 
+/* Lock the source of a capture (AccessShare) if it is there and the current user may read it; false otherwise. */
+extern bool elt_track_lock_source(EltCapture *capture);
+
 /* Remove a capture and its log; the triggers are the caller's affair. No writer or reader is at work on it. */
 extern void elt_track_forget(int32 capture);
 

@@ -226,7 +226,7 @@ elt_sql_capture(PG_FUNCTION_ARGS)
 
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
 	{
-		elt_mark_relation(RelationGetRelid(trigdata->tg_relation), "truncate");
+		elt_mark_relation(RelationGetRelid(trigdata->tg_relation), ELT_MARK_TRUNCATE);
 		return PointerGetDatum(NULL);
 	}
 	if (!has_rows(trigdata->tg_oldtable) && !has_rows(trigdata->tg_newtable))

@@ -221,8 +221,8 @@ elt_load_delete(const EltLoad *load)
 {
 	ScanKeyData key;
 
+	elt_rejected_delete_all(load->node);
 	elt_key_int4(&key, 1, load->node);
-	delete_matching("rejected_row", "rejected_row_pkey", 1, &key);
 	delete_matching("load", "load_pkey", 1, &key);
 	delete_matching("node", "node_pkey", 1, &key);
 	if (elt_consumer_by_id(load->consumer) != NULL)
@@ -280,6 +280,7 @@ elt_rejected_list(int32 node)
 		rejected->len = VARSIZE(image) - VARHDRSZ;
 		if (!nulls[R_KEY - 1])
 			rejected->key = DatumGetCString(DirectFunctionCall1(jsonb_out, values[R_KEY - 1]));
+		rejected->row = DatumGetCString(DirectFunctionCall1(jsonb_out, values[R_ROW - 1]));
 		result = lappend(result, rejected);
 	}
 	systable_endscan(scan);
@@ -313,4 +314,13 @@ elt_rejected_delete(int32 node, int64 id)
 	elt_key_int4(&keys[0], R_LOAD, node);
 	ScanKeyInit(&keys[1], R_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
 	delete_matching("rejected_row", "rejected_row_pkey", 2, keys);
+}
+
+void
+elt_rejected_delete_all(int32 node)
+{
+	ScanKeyData key;
+
+	elt_key_int4(&key, R_LOAD, node);
+	delete_matching("rejected_row", "rejected_row_pkey", 1, &key);
 }

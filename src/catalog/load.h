@@ -44,5 +44,6 @@ extern void elt_rejected_insert(int32 node, const EltRejected *rejected);
 extern List *elt_rejected_list(int32 node);
 extern int64 elt_rejected_count(int32 node, int64 limit);
 extern void elt_rejected_delete(int32 node, int64 id);
+extern void elt_rejected_delete_all(int32 node);
 
 #endif

@@ -2,24 +2,29 @@
 #ifndef ELT_LOAD_H
 #define ELT_LOAD_H
 
-#include "utils/relcache.h"
+#include "access/tupdesc.h"
+#include "executor/tuptable.h"
+#include "utils/tuplestore.h"
 
 #include "base/exec.h"
 #include "base/secctx.h"
-#include "capture/net.h"
+#include "capture/batch.h"
 #include "catalog/load.h"
+#include "load/key.h"
+#include "load/rows.h"
 
-/* What a batch has done. */
+/* What a batch has done, in rows. */
 typedef struct EltLoadCounts
 {
-	int64		rows_read;
+	int64		rows_read;		/* changes, or rows copied; an update counts
+								 * once */
 	int64		inserted;
 	int64		updated;
 	int64		deleted;
 	int64		rejected;
 } EltLoadCounts;
 
-/* A load that is being run, as its owner. */
+/* A batch of a load, being run as the load's owner. */
 typedef struct EltLoadRun
 {
 	EltLoad    *load;
@@ -27,37 +32,47 @@ typedef struct EltLoadRun
 	TupleDesc	desc;			/* of the source */
 	EltSecContext context;
 	EltLoadCounts counts;
-	bool		keys_only;		/* the log has keys; rows are read again */
-	bool		supersede;		/* there are rejected rows that a newer version may replace */
+	EltKey	   *key;			/* of the target; NULL for append */
+	EltKey	   *source_key;		/* its primary key; NULL: none */
+	bool		mirror;
+	bool		append;
+	bool		owned;			/* the target's key holds the source's primary
+								 * key */
+	bool		guarded;		/* bad rows go to quarantine */
+	int64		kept;			/* rejected rows of this load, while a batch
+								 * is taken apart */
+	bool		supersede;		/* there are rejected rows that a newer
+								 * version may replace */
 } EltLoadRun;
 
-/* Changed source rows to apply: what was removed and what was added. Either bag may be NULL. */
-typedef struct EltLoadRows
-{
-	Tuplestorestate *removed;
-	Tuplestorestate *added;
-	int64		nremoved;
-	int64		nadded;
-} EltLoadRows;
+/* apply.c: write changed rows to the target, as one command each for what is to delete and to write. Adds to run->counts. */
+extern void elt_apply(EltLoadRun *run, EltLoadRows *rows);
 
-/* define.c */
-extern EltLoad *elt_load_get(const char *name); /* exists, and the current user may run it */
+/* The statement that writes what is selected from `from` (with the alias elt_q). */
+extern char *elt_apply_insert_sql(EltLoadRun *run, const char *from);
 
-/* apply.c */
-extern void elt_apply(EltLoadRun *run, EltLoadRows *rows, Tuplestorestate *keys);
-extern char *elt_apply_key_match(EltLoadRun *run, const char *left, const char *right);
-extern void elt_apply_delete_others(EltLoadRun *run, Tuplestorestate *keys, TupleDesc desc, int64 nkeys);
-extern TupleDesc elt_apply_key_desc(EltLoadRun *run);
-extern char *elt_apply_source_columns(EltLoadRun *run, const char *alias);
+/* The source under the name elt_s, read in full or, in a call with a bag that replaces it, from that bag. */
+extern char *elt_apply_source(EltLoadRun *run);
 
-/* quarantine.c */
-extern void elt_apply_guarded(EltLoadRun *run, EltLoadRows *rows, EltDelta *groups, Tuplestorestate *keys);
+/* quarantine.c: the same, but with on_error 'quarantine' rows that cannot be written are set aside. */
+extern void elt_apply_guarded(EltLoadRun *run, EltLoadRows *rows);
+
+/* Does this error say that a row is bad, rather than the load or the server? */
+extern bool elt_is_row_error(int sqlerrcode);
+
+/* Forget rejected rows of which `rows` has a newer version or the end. */
 extern void elt_reject_superseded(EltLoadRun *run, EltLoadRows *rows);
 
-/* copy.c */
+/* Run `work` in a subtransaction; false where it failed for a bad row, with that error in *error. Other errors are raised. */
+typedef void (*EltAttempt) (EltLoadRun *run, void *arg);
+extern bool elt_attempt(EltLoadRun *run, EltAttempt work, void *arg, ErrorData **error);
+
+/* copy.c: bring the target to what the query gives over the whole source. */
 extern void elt_load_copy(EltLoadRun *run);
 
-/* run.c */
-extern void elt_load_become(EltLoadRun *run);
+/* run.c: what the SQL functions of run.c and define.c share */
+extern EltLoad *elt_load_get(const char *name); /* exists, and the current
+												 * user may act for its owner;
+												 * else an error */
 
 #endif

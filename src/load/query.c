@@ -26,6 +26,7 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
 #include "parser/analyze.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteHandler.h"
@@ -763,6 +764,7 @@ elt_load_query_analyze(const char *text, Oid source, const char *load_name)
 	(void) column_walker((Node *) query, &a);
 	describe_result(&a, query, result);
 	result->lookups = a.lookups;
+	result->is_volatile = contain_volatile_functions((Node *) query);
 	write_canonical(&a, query, result);
 	return result;
 }

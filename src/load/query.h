@@ -17,6 +17,7 @@ typedef struct EltLoadQuery
 	Oid		   *collations;
 	AttrNumber *passthrough;	/* attribute of the source that the column
 								 * passes through unchanged, else 0 */
+	bool		is_volatile;	/* calls a volatile function */
 	List	   *lookups;		/* OIDs of the other relations that it names,
 								 * views included */
 } EltLoadQuery;

@@ -1,0 +1,232 @@
+/*
+ * apply.c
+ *	  Writing changed rows to a load's target.
+ *
+ *	  append   INSERT INTO target SELECT FROM (query over the added rows)
+ *	  upsert   the same ON CONFLICT (key) DO UPDATE, which leaves rows alone that are the same already
+ *	  mirror   query over the added rows -> staged; DELETE what the removed rows had made and is not staged; upsert from staged
+ *
+ * A row that the mirror must delete is found by the source's primary key where the target's key holds it (`owned`): whatever the query made of the
+ * row, lookups of that time included, hangs on that key. Else by the key that the query gives for the removed row; such queries depend on nothing
+ * but the row (define.c sees to it).
+ *
+ * Everything runs as the load's owner, under the batch's snapshot. Locks: those of the statements. A crash undoes the transaction.
+ */
+#include "postgres.h"
+
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "nodes/value.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "base/sql.h"
+#include "load/load.h"
+
+/* a, b, c with an optional prefix each */
+static char *
+column_list(List *columns, const char *prefix)
+{
+	StringInfoData sql;
+	ListCell   *lc;
+
+	initStringInfo(&sql);
+	foreach(lc, columns)
+		appendStringInfo(&sql, "%s%s%s", sql.len > 0 ? ", " : "", prefix, quote_identifier(strVal(lfirst(lc))));
+	return sql.data;
+}
+
+static List *
+columns_outside_key(EltLoad *load)
+{
+	return list_difference(load->columns, load->key);
+}
+
+/* DO UPDATE only what differs, by image: equal is not the same. */
+static void
+append_on_conflict(StringInfo sql, EltLoad *load)
+{
+	List	   *columns = columns_outside_key(load);
+	ListCell   *lc;
+	const char *separator = "";
+
+	appendStringInfo(sql, " ON CONFLICT (%s) DO ", column_list(load->key, ""));
+	if (columns == NIL)
+	{
+		appendStringInfoString(sql, "NOTHING");
+		return;
+	}
+	appendStringInfoString(sql, "UPDATE SET ");
+	foreach(lc, columns)
+	{
+		const char *name = quote_identifier(strVal(lfirst(lc)));
+
+		appendStringInfo(sql, "%s%s = excluded.%s", separator, name, name);
+		separator = ", ";
+	}
+	appendStringInfo(sql, " WHERE ROW(%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(%s)::pg_catalog.record",
+					 column_list(columns, "elt_t."), column_list(columns, "excluded."));
+}
+
+char *
+elt_apply_insert_sql(EltLoadRun *run, const char *from)
+{
+	EltLoad    *load = run->load;
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "INSERT INTO %s AS elt_t (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM %s",
+					 elt_qualified_name(load->target), column_list(load->columns, ""),
+					 column_list(load->columns, "elt_q."), from);
+	if (!run->append)
+		append_on_conflict(&sql, load);
+	return sql.data;
+}
+
+char *
+elt_apply_source(EltLoadRun *run)
+{
+	return psprintf("%s AS elt_s", elt_qualified_name(run->load->source));
+}
+
+/* Say which load it was, and what a cardinality violation means here. */
+static void
+apply_error_context(void *arg)
+{
+	EltLoadRun *run = arg;
+
+	if (geterrcode() == ERRCODE_CARDINALITY_VIOLATION && run->key != NULL)
+		errhint("No two rows of the query's result may have the same key (%s), and a subquery used as an expression may return one row only.",
+				column_list(run->load->key, ""));
+	errcontext("load \"%s\"", run->load->name);
+}
+
+static void
+run_statement(EltLoadRun *run, const char *sql, EltBag *bags, int nbags)
+{
+	EltExecCounts counts;
+
+	elt_exec(sql, bags, nbags, NULL, NULL, &counts);
+	run->counts.inserted += counts.inserted;
+	run->counts.updated += counts.updated;
+	run->counts.deleted += counts.deleted;
+}
+
+/* A bag in the place of the source. */
+static EltBag
+source_bag(EltLoadRun *run, const char *name, Tuplestorestate *tuples, int64 ntuples)
+{
+	EltBag		bag = {name, run->load->source, run->desc, tuples, ntuples};
+
+	return bag;
+}
+
+static char *
+query_as(EltLoadRun *run, const char *alias)
+{
+	return psprintf("(%s) AS %s", run->load->query, alias);
+}
+
+/* The source's keys of what was removed, where the target's key has exactly those: without what comes back. */
+static char *
+delete_owned_whole(EltLoadRun *run, bool staged)
+{
+	EltLoad    *load = run->load;
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "DELETE FROM %s AS elt_t USING (SELECT elt_r.* FROM elt_removed AS elt_r", elt_qualified_name(load->target));
+	if (staged)
+		appendStringInfo(&sql, " WHERE NOT EXISTS (SELECT FROM elt_staged AS elt_n WHERE %s)",
+						 elt_key_match(run->key, "elt_n", load->owned_target, "elt_r", load->owned_source));
+	appendStringInfo(&sql, ") AS elt_d WHERE %s",
+					 elt_key_match(run->key, "elt_t", load->owned_target, "elt_d", load->owned_source));
+	return sql.data;
+}
+
+/* Where one source row may make several: all target rows of that source row which do not come back. */
+static char *
+delete_owned_part(EltLoadRun *run, bool staged)
+{
+	EltLoad    *load = run->load;
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "DELETE FROM %s AS elt_t USING elt_removed AS elt_d WHERE %s", elt_qualified_name(load->target),
+					 elt_key_match(run->key, "elt_t", load->owned_target, "elt_d", load->owned_source));
+	if (staged)
+		appendStringInfo(&sql, " AND NOT EXISTS (SELECT FROM elt_staged AS elt_n WHERE %s)",
+						 elt_key_match(run->key, "elt_t", load->key, "elt_n", load->key));
+	return sql.data;
+}
+
+/* By the keys that the query gives for the removed rows. */
+static char *
+delete_by_query(EltLoadRun *run, bool staged)
+{
+	EltLoad    *load = run->load;
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "DELETE FROM %s AS elt_t USING %s WHERE %s", elt_qualified_name(load->target), query_as(run, "elt_d"),
+					 elt_key_match(run->key, "elt_t", load->key, "elt_d", load->key));
+	if (staged)
+		appendStringInfo(&sql, " AND NOT EXISTS (SELECT FROM elt_staged AS elt_n WHERE %s)",
+						 elt_key_match(run->key, "elt_t", load->key, "elt_n", load->key));
+	return sql.data;
+}
+
+static void
+delete_removed(EltLoadRun *run, EltLoadRows *rows, EltBag *staged)
+{
+	EltBag		bags[2] = {source_bag(run, "elt_removed", rows->removed, rows->nremoved)};
+	int			nbags = 1;
+	char	   *sql;
+
+	if (staged != NULL)
+		bags[nbags++] = *staged;
+	if (!run->owned)
+		sql = delete_by_query(run, staged != NULL);
+	else if (list_length(run->load->key) == list_length(run->load->owned_target))
+		sql = delete_owned_whole(run, staged != NULL);
+	else
+		sql = delete_owned_part(run, staged != NULL);
+	run_statement(run, sql, bags, nbags);
+}
+
+static void
+apply_mirror(EltLoadRun *run, EltLoadRows *rows)
+{
+	EltBag		added = source_bag(run, "elt_added", rows->added, rows->nadded);
+	EltBag		staged = {"elt_staged", InvalidOid, NULL, tuplestore_begin_heap(true, false, work_mem), 0};
+	uint64		nstaged = 0;
+
+	if (rows->nadded > 0)
+		elt_exec_into(psprintf("SELECT * FROM %s", query_as(run, "elt_q")), &added, 1, staged.tuples, &staged.tupdesc, &nstaged);
+	staged.ntuples = nstaged;
+	delete_removed(run, rows, nstaged > 0 ? &staged : NULL);
+	if (nstaged > 0)
+		run_statement(run, elt_apply_insert_sql(run, "elt_staged AS elt_q"), &staged, 1);
+	tuplestore_end(staged.tuples);
+}
+
+void
+elt_apply(EltLoadRun *run, EltLoadRows *rows)
+{
+	MemoryContext mine = AllocSetContextCreate(CurrentMemoryContext, "elt apply", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(mine);
+	ErrorContextCallback context = {error_context_stack, apply_error_context, run};
+
+	error_context_stack = &context;
+	if (run->mirror && rows->nremoved > 0)
+		apply_mirror(run, rows);
+	else if (rows->nadded > 0)
+	{
+		EltBag		added = source_bag(run, "elt_added", rows->added, rows->nadded);
+
+		run_statement(run, elt_apply_insert_sql(run, query_as(run, "elt_q")), &added, 1);
+	}
+	error_context_stack = context.previous;
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(mine);
+}

@@ -1,0 +1,231 @@
+/*
+ * copy.c
+ *	  A load's first batch, and each one for which changes do not suffice (TRUNCATE, DDL): bring the target to what the query gives over the whole
+ *	  source, in one transaction, under the batch's snapshot. The offset stored with it is that snapshot, so the tail begins exactly there.
+ *
+ *	  on_error 'stop'        one INSERT ... SELECT over the source; mirror: then one DELETE of what the query does not give
+ *	  on_error 'quarantine'  the same in a subtransaction; if a row is bad, once more in chunks of rows, read by a cursor, with bisection
+ *
+ * Writers go on meanwhile. Locks: AccessShare on the source, RowExclusive on the target. A crash, or a cancel, leaves target and offset as they were.
+ */
+#include "postgres.h"
+
+#include "executor/executor.h"
+#include "executor/spi.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "optimizer/plancat.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "base/compat.h"
+#include "base/progress.h"
+#include "base/sql.h"
+#include "load/load.h"
+
+/* source rows that are tried together where there are bad ones */
+#define CHUNK_ROWS		20000
+#define FETCH_ROWS		1000
+
+/* Counts the rows that a statement returns, and tells the progress now and then. */
+typedef struct CountReceiver
+{
+	DestReceiver pub;
+	int64		done;
+	int64		total;
+} CountReceiver;
+
+static bool
+count_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	CountReceiver *counter = (CountReceiver *) self;
+
+	if (++counter->done % 10000 == 0)
+		elt_progress_rows(counter->done, Max(counter->total, counter->done));
+	return true;
+}
+
+static void
+count_startup(DestReceiver *self, int operation, TupleDesc desc)
+{
+}
+
+static void
+count_shutdown(DestReceiver *self)
+{
+}
+
+static int64
+estimated_rows(Relation source)
+{
+	BlockNumber pages;
+	double		tuples;
+	double		allvisible;
+
+	if (source->rd_rel->relkind != RELKIND_RELATION)
+		return Max((int64) source->rd_rel->reltuples, 0);
+	estimate_rel_size(source, NULL, &pages, &tuples, &allvisible);
+	return (int64) tuples;
+}
+
+static bool
+target_is_empty(EltLoadRun *run)
+{
+	uint64		nrows;
+	Tuplestorestate *out = tuplestore_begin_heap(false, false, work_mem);
+
+	elt_exec_into(psprintf("SELECT 1 FROM %s LIMIT 1", elt_qualified_name(run->load->target)), NULL, 0, out, NULL, &nrows);
+	tuplestore_end(out);
+	return nrows == 0;
+}
+
+static void
+run_counted(EltLoadRun *run, const char *sql, DestReceiver *dest)
+{
+	EltExecCounts counts;
+
+	elt_exec(sql, NULL, 0, NULL, dest, &counts);
+	run->counts.inserted += counts.inserted;
+	run->counts.updated += counts.updated;
+	run->counts.deleted += counts.deleted;
+	run->counts.rows_read += counts.offered;
+}
+
+/* All rows, in as few commands as there can be. */
+static void
+copy_whole(EltLoadRun *run, void *arg)
+{
+	const char *query = psprintf("(%s) AS elt_q", run->load->query);
+	CountReceiver counter = {{count_row, count_startup, count_shutdown, count_shutdown, DestNone}};
+	bool		was_empty = *(bool *) arg;
+
+	counter.total = estimated_rows(run->batch->root);
+	elt_progress_rows(0, counter.total);
+	run_counted(run, psprintf("%s RETURNING 1", elt_apply_insert_sql(run, query)), &counter.pub);
+	if (run->mirror && !was_empty)
+		run_counted(run, psprintf("DELETE FROM %s AS elt_t WHERE NOT EXISTS (SELECT FROM %s WHERE %s)",
+								  elt_qualified_name(run->load->target), query,
+								  elt_key_match(run->key, "elt_t", run->load->key, "elt_q", run->load->key)), NULL);
+}
+
+/* Before a mirror is filled in chunks: what no source row stands behind goes. Where rows cannot be told by the source's key: everything. */
+static void
+delete_without_source(EltLoadRun *run)
+{
+	EltLoad    *load = run->load;
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "DELETE FROM %s AS elt_t", elt_qualified_name(load->target));
+	if (run->owned)
+		appendStringInfo(&sql, " WHERE NOT EXISTS (SELECT FROM %s WHERE %s)", elt_apply_source(run),
+						 elt_key_match(run->key, "elt_t", load->owned_target, "elt_s", load->owned_source));
+	run_counted(run, sql.data, NULL);
+}
+
+static char *
+live_columns(TupleDesc desc)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			appendStringInfo(&sql, "%selt_s.%s", sql.len > 0 ? ", " : "", quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)));
+	}
+	return sql.data;
+}
+
+/* A source row as the batch has it: with a place for each dropped column. */
+static MinimalTuple
+source_row(TupleDesc desc, HeapTuple tuple, TupleDesc tuple_desc)
+{
+	Datum	   *values = palloc0(sizeof(Datum) * (desc->natts + 1));
+	bool	   *nulls = palloc0(sizeof(bool) * (desc->natts + 1));
+	int			column = 0;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (TupleDescAttr(desc, i)->attisdropped)
+			nulls[i] = true;
+		else
+			values[i] = heap_getattr(tuple, ++column, tuple_desc, &nulls[i]);
+	}
+	return elt_form_minimal_tuple(desc, values, nulls);
+}
+
+/* Read on, up to a chunk; NULL at the end. with_removed: whatever the target has of these rows is to be replaced. */
+static EltLoadRows *
+read_chunk(EltLoadRun *run, Portal portal, bool with_removed, MemoryContext scratch)
+{
+	EltLoadRows *rows = elt_rows_begin(run->desc, with_removed, true);
+
+	while (rows->nadded < CHUNK_ROWS)
+	{
+		uint64		n;
+
+		SPI_cursor_fetch(portal, true, FETCH_ROWS);
+		n = SPI_processed;
+		for (uint64 i = 0; i < n; i++)
+		{
+			MemoryContext old = MemoryContextSwitchTo(scratch);
+			List	   *row = list_make1(source_row(run->desc, SPI_tuptable->vals[i], SPI_tuptable->tupdesc));
+
+			MemoryContextSwitchTo(old);
+			elt_rows_put(rows, with_removed ? row : NIL, row);
+			MemoryContextReset(scratch);
+		}
+		SPI_freetuptable(SPI_tuptable);
+		if (n < FETCH_ROWS)
+			break;
+	}
+	return rows;
+}
+
+static void
+copy_in_chunks(EltLoadRun *run, bool was_empty)
+{
+	bool		replace = run->mirror && run->owned && !was_empty;
+	int64		total = estimated_rows(run->batch->root);
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "elt copy", ALLOCSET_DEFAULT_SIZES);
+	Portal		portal;
+	int64		done = 0;
+	int64		last;
+
+	if (run->mirror && !was_empty)
+		delete_without_source(run);
+	SPI_connect();
+	portal = SPI_cursor_open_with_args(NULL, psprintf("SELECT %s FROM %s", live_columns(run->desc), elt_apply_source(run)),
+									   0, NULL, NULL, NULL, true, CURSOR_OPT_NO_SCROLL);
+	do
+	{
+		EltLoadRows *rows = read_chunk(run, portal, replace, scratch);
+
+		elt_progress_phase(ELT_PHASE_COPY);
+		elt_apply_guarded(run, rows);
+		last = rows->nadded;
+		done += last;
+		elt_progress_rows(done, Max(total, done));
+		elt_rows_free(rows);
+		CHECK_FOR_INTERRUPTS();
+	} while (last >= CHUNK_ROWS);
+	SPI_cursor_close(portal);
+	SPI_finish();
+	MemoryContextDelete(scratch);
+	run->counts.rows_read += done;
+}
+
+void
+elt_load_copy(EltLoadRun *run)
+{
+	bool		was_empty = target_is_empty(run);
+	ErrorData  *error;
+
+	elt_progress_phase(ELT_PHASE_COPY);
+	if (!run->guarded)
+		copy_whole(run, &was_empty);
+	else if (!elt_attempt(run, copy_whole, &was_empty, &error))
+		copy_in_chunks(run, was_empty);
+}

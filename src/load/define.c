@@ -1,0 +1,645 @@
+/*
+ * define.c
+ *	  elt.create_load and elt.drop_load.
+ *
+ *	  arguments -> target: kind, rights -> source: tracked -> query (query.c) -> columns and key -> consumer, node, load
+ *
+ * Everything that can be known to fail later is refused here, with what to do instead.
+ *
+ * Locks: AccessShare on target, source and lookups; where the source was not tracked, those of elt.track; all to the end of the transaction. A crash
+ * undoes what was not committed.
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "access/transam.h"
+#include "catalog/catalog.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "nodes/value.h"
+#include "parser/analyze.h"
+#include "parser/parser.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/reltrigger.h"
+
+#include "base/args.h"
+#include "base/compat.h"
+#include "base/sql.h"
+#include "capture/batch.h"
+#include "capture/locks.h"
+#include "capture/track.h"
+#include "load/load.h"
+#include "load/query.h"
+
+PG_FUNCTION_INFO_V1(elt_sql_create_load);
+PG_FUNCTION_INFO_V1(elt_sql_drop_load);
+
+/* the parameters of elt.create_load, in their order */
+enum
+{
+	P_NAME, P_TARGET, P_SOURCE, P_QUERY, P_MODE, P_KEY, P_ALSO_ON, P_INITIAL, P_CURSOR_COLUMN, P_LAG, P_BATCH_ROWS, P_ON_ERROR,
+	P_MAX_REJECTED, P_ON_SCHEMA_CHANGE, P_SCD2, P_WORKERS, P_IF_EXISTS
+};
+
+/* Settings that decide what casts and text functions give; a load keeps those of its making. */
+static const char *const kept_settings[] = {
+	"TimeZone", "DateStyle", "IntervalStyle", "extra_float_digits", "bytea_output", "default_text_search_config", "xmlbinary", "xmloption"
+};
+
+static List *
+arg_key(FunctionCallInfo fcinfo)
+{
+	List	   *key = NIL;
+	Datum	   *elements;
+	bool	   *nulls;
+	int			n;
+
+	if (PG_ARGISNULL(P_KEY))
+		return NIL;
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(P_KEY), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
+	for (int i = 0; i < n; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("parameter \"key\" must not contain nulls"),
+					 errhint("Name the target's key columns, for example ARRAY['id'].")));
+		key = list_append_unique(key, makeString(TextDatumGetCString(elements[i])));
+	}
+	if (key == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("parameter \"key\" must not be empty"),
+				 errhint("Leave it out to take the target's primary key.")));
+	return key;
+}
+
+static void
+refuse_parameter(const char *name, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("parameter \"%s\" of a load is not supported yet", name),
+			 errhint("%s", hint)));
+}
+
+static void
+not_null(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	if (PG_ARGISNULL(n))
+		(void) elt_arg_text(fcinfo, n, name);	/* raises the error */
+}
+
+/* What is in the interface and comes later. */
+static void
+check_unsupported(FunctionCallInfo fcinfo, const char *mode, const char *on_schema_change)
+{
+	not_null(fcinfo, P_ALSO_ON, "also_on");
+	not_null(fcinfo, P_LAG, "lag");
+	if (strcmp(mode, "append") != 0 && strcmp(mode, "upsert") != 0 && strcmp(mode, "mirror") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("mode \"%s\" of loads is not supported yet", mode),
+				 errhint("Use append, upsert or mirror.")));
+	if (ArrayGetNItems(ARR_NDIM(PG_GETARG_ARRAYTYPE_P(P_ALSO_ON)), ARR_DIMS(PG_GETARG_ARRAYTYPE_P(P_ALSO_ON))) > 0)
+		refuse_parameter("also_on", "Lookups are read as they are when a source row changes.");
+	if (!PG_ARGISNULL(P_CURSOR_COLUMN))
+		refuse_parameter("cursor_column", "Load from a table whose changes can be tracked.");
+	if (DatumGetBool(DirectFunctionCall2(interval_ne, PG_GETARG_DATUM(P_LAG),
+										 DirectFunctionCall3(interval_in, CStringGetDatum("0"), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)))))
+		refuse_parameter("lag", "It belongs to loads by a cursor column; tracked changes need no lag.");
+	if (strcmp(on_schema_change, "fail") != 0)
+		refuse_parameter("on_schema_change", "Leave it at 'fail': added source columns are ignored unless the query names them.");
+	if (!PG_ARGISNULL(P_SCD2))
+		refuse_parameter("scd2", "Use mode append for the history of a table.");
+	if (!PG_ARGISNULL(P_WORKERS))
+		refuse_parameter("workers", "Leave it out: a batch is loaded by one process.");
+}
+
+static int32
+arg_batch_rows(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(P_BATCH_ROWS))
+		return 0;
+	if (PG_GETARG_INT32(P_BATCH_ROWS) < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value %d for parameter \"batch_rows\"", PG_GETARG_INT32(P_BATCH_ROWS)),
+				 errhint("Give a positive number of changes, or leave it out.")));
+	return PG_GETARG_INT32(P_BATCH_ROWS);
+}
+
+static int64
+arg_max_rejected(FunctionCallInfo fcinfo)
+{
+	not_null(fcinfo, P_MAX_REJECTED, "max_rejected");
+	if (PG_GETARG_INT64(P_MAX_REJECTED) < 0 || PG_GETARG_INT64(P_MAX_REJECTED) > PG_INT32_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value %lld for parameter \"max_rejected\"", (long long) PG_GETARG_INT64(P_MAX_REJECTED)),
+				 errhint("Give a number of rows from 0 to %d.", PG_INT32_MAX)));
+	return PG_GETARG_INT64(P_MAX_REJECTED);
+}
+
+static void
+check_name(const char *name)
+{
+	if (name[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("the name of a load must not be empty")));
+}
+
+static void
+refuse_target(Relation target, const char *what, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			 errmsg("cannot load into \"%s\": it is %s", RelationGetRelationName(target), what),
+			 errhint("%s", hint)));
+}
+
+static void
+check_target_kind(Relation target)
+{
+	switch (target->rd_rel->relkind)
+	{
+		case RELKIND_RELATION:
+		case RELKIND_PARTITIONED_TABLE:
+			break;
+		case RELKIND_VIEW:
+			refuse_target(target, "a view", "Load into the table that it reads.");
+			break;
+		case RELKIND_MATVIEW:
+			refuse_target(target, "a materialized view", "Load into a table.");
+			break;
+		case RELKIND_FOREIGN_TABLE:
+			refuse_target(target, "a foreign table", "Load into a table of this server.");
+			break;
+		default:
+			refuse_target(target, "not a table", "Load into a table or partitioned table.");
+	}
+	if (target->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+		refuse_target(target, "a temporary table", "Load into a permanent table.");
+	if (target->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED)
+		refuse_target(target, "an unlogged table", "A crash would empty it, and the load would not notice: ALTER TABLE ... SET LOGGED.");
+	if (RelationGetRelid(target) < FirstNormalObjectId || IsCatalogRelation(target) ||
+		strcmp(get_namespace_name(RelationGetNamespace(target)), "elt") == 0 ||
+		strcmp(get_namespace_name(RelationGetNamespace(target)), "elt_log") == 0)
+		refuse_target(target, "a system table", "Load into a table of yours.");
+}
+
+/* What the load will do to the target is refused now rather than in its first batch. */
+static void
+check_target_rights(Relation target, EltLoad *load)
+{
+	AclMode		needed = ACL_INSERT;
+
+	if (strcmp(load->mode, "append") != 0)
+		needed |= ACL_SELECT | ACL_UPDATE;
+	if (strcmp(load->mode, "mirror") == 0)
+		needed |= ACL_DELETE;
+	if (pg_class_aclmask(load->target, GetUserId(), needed, ACLMASK_ALL) != needed)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for table \"%s\"", RelationGetRelationName(target)),
+				 errhint("A load of mode %s needs %s on its target.", load->mode,
+						 (needed & ACL_DELETE) ? "SELECT, INSERT, UPDATE and DELETE" :
+						 (needed & ACL_UPDATE) ? "SELECT, INSERT and UPDATE" : "INSERT")));
+	elt_check_row_security(load->target);
+}
+
+/* An initially deferred constraint would fail at commit, where no row can be told from another. */
+static void
+check_deferred(Relation target, EltLoad *load)
+{
+	TriggerDesc *triggers = target->trigdesc;
+
+	if (strcmp(load->on_error, "quarantine") != 0 || triggers == NULL)
+		return;
+	for (int i = 0; i < triggers->numtriggers; i++)
+	{
+		if (triggers->triggers[i].tginitdeferred)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("on_error => 'quarantine' cannot tell rows that a deferred constraint of \"%s\" refuses",
+							RelationGetRelationName(target)),
+					 errdetail("Trigger \"%s\" is INITIALLY DEFERRED.", triggers->triggers[i].tgname),
+					 errhint("Make the constraint INITIALLY IMMEDIATE, or use on_error => 'stop'.")));
+	}
+}
+
+static bool
+in_same_tree(Oid a, Oid b)
+{
+	return a == b || list_member_oid(find_all_inheritors(a, AccessShareLock, NULL), b) ||
+		list_member_oid(find_all_inheritors(b, AccessShareLock, NULL), a);
+}
+
+static void
+check_not_its_source(EltLoad *load)
+{
+	if (in_same_tree(load->source, load->target))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("table \"%s\" cannot be source and target of load \"%s\"", get_rel_name(load->target), load->name),
+				 errhint("Load into another table.")));
+}
+
+/* The attribute of the target that an output column of the query is loaded into. */
+static Form_pg_attribute
+target_column(Relation target, EltLoad *load, const char *name)
+{
+	AttrNumber	attno = get_attnum(load->target, name);
+	Form_pg_attribute att;
+
+	if (attno <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("target \"%s\" of load \"%s\" has no column \"%s\"", RelationGetRelationName(target), load->name, name),
+				 errhint("Name each output column of the query after a column of the target: expression AS column.")));
+	att = TupleDescAttr(RelationGetDescr(target), attno - 1);
+	if (att->attgenerated != '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_GENERATED_ALWAYS),
+				 errmsg("column \"%s\" of target \"%s\" is generated", name, RelationGetRelationName(target)),
+				 errhint("Leave it out of the query of load \"%s\".", load->name)));
+	return att;
+}
+
+/* Let the parser say what is wrong with the types; a row is never written here. */
+static void
+check_types(EltLoad *load, EltLoadQuery *query)
+{
+	EltLoadRun	run = {.load = load,.append = true};
+	EltSecContext context;
+	const char *sql;
+
+	elt_become(&context, GetUserId());
+	sql = elt_apply_insert_sql(&run, psprintf("(%s) AS elt_q", query->sql));
+	(void) parse_analyze_fixedparams(linitial_node(RawStmt, pg_parse_query(sql)), sql, NULL, 0, NULL);
+	elt_restore(&context);
+}
+
+static void
+check_columns(Relation target, EltLoad *load, EltLoadQuery *query)
+{
+	for (int i = 0; i < query->ncolumns; i++)
+	{
+		Form_pg_attribute att = target_column(target, load, query->names[i]);
+
+		load->columns = lappend(load->columns, makeString(query->names[i]));
+		if (att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS && strcmp(load->mode, "append") != 0 &&
+			!list_member(load->key, makeString(query->names[i])))
+			ereport(ERROR,
+					(errcode(ERRCODE_GENERATED_ALWAYS),
+					 errmsg("column \"%s\" of target \"%s\" is GENERATED ALWAYS AS IDENTITY and cannot be updated",
+							query->names[i], RelationGetRelationName(target)),
+					 errhint("Leave it out of the query of load \"%s\", or make it GENERATED BY DEFAULT.", load->name)));
+	}
+	check_types(load, query);
+}
+
+static void
+check_key(Relation target, EltLoad *load)
+{
+	ListCell   *lc;
+	StringInfoData names;
+
+	initStringInfo(&names);
+	foreach(lc, load->key)
+	{
+		const char *name = strVal(lfirst(lc));
+
+		if (get_attnum(load->target, name) <= 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("key column \"%s\" of load \"%s\" does not exist in target \"%s\"", name, load->name,
+							RelationGetRelationName(target)),
+					 errhint("Name columns of the target in parameter \"key\".")));
+		appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", quote_identifier(name));
+	}
+	if (!OidIsValid(elt_key_index(target, load->key)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
+				 errmsg("key (%s) of load \"%s\" is not unique and not null in target \"%s\"", names.data, load->name,
+						RelationGetRelationName(target)),
+				 errdetail("It takes a unique index over just these columns, neither partial nor deferrable, and NOT NULL on each."),
+				 errhint("ALTER TABLE %s ADD PRIMARY KEY (%s), or name another key.", elt_qualified_name(load->target), names.data)));
+}
+
+static void
+choose_key(Relation target, EltLoad *load)
+{
+	if (strcmp(load->mode, "append") == 0)
+	{
+		if (load->key != NIL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("a load of mode append has no key"),
+					 errhint("Leave parameter \"key\" out, or use mode upsert.")));
+		return;
+	}
+	if (load->key == NIL)
+	{
+		list_free(RelationGetIndexList(target));
+		if (!OidIsValid(target->rd_pkindex))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+					 errmsg("target \"%s\" of load \"%s\" has no primary key", RelationGetRelationName(target), load->name),
+					 errhint("Add one, name a unique key by parameter \"key\", or use mode append.")));
+		load->key = elt_key_columns(elt_key_of_index(target->rd_pkindex));
+	}
+	check_key(target, load);
+}
+
+static int
+output_column(EltLoadQuery *query, const char *name)
+{
+	for (int i = 0; i < query->ncolumns; i++)
+	{
+		if (strcmp(query->names[i], name) == 0)
+			return i;
+	}
+	return -1;
+}
+
+static void
+check_key_is_loaded(EltLoad *load, EltLoadQuery *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, load->key)
+	{
+		if (output_column(query, strVal(lfirst(lc))) < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
+					 errmsg("query of load \"%s\" has no output column \"%s\", which is in the key", load->name, strVal(lfirst(lc))),
+					 errhint("Add it to the query, or name another key.")));
+	}
+}
+
+/* Does the key column get, unchanged, a column of the source? Its attribute number, else 0. */
+static AttrNumber
+passes_through(Relation target, EltLoadQuery *query, const char *column)
+{
+	int			i = output_column(query, column);
+
+	return i < 0 ? 0 : query->passthrough[i];
+}
+
+/* Find the key columns of the target that hold the source's primary key; all of it, or none counts. */
+static void
+find_owned(Relation target, Relation source, EltLoad *load, EltLoadQuery *query)
+{
+	Bitmapset  *attrs = RelationGetIndexAttrBitmap(source, INDEX_ATTR_BITMAP_PRIMARY_KEY);
+	int			attr = -1;
+
+	while ((attr = bms_next_member(attrs, attr)) >= 0)
+	{
+		AttrNumber	attno = attr + FirstLowInvalidHeapAttributeNumber;
+		ListCell   *lc;
+		bool		found = false;
+
+		foreach(lc, load->key)
+		{
+			if (passes_through(target, query, strVal(lfirst(lc))) != attno)
+				continue;
+			load->owned_target = lappend(load->owned_target, makeString(strVal(lfirst(lc))));
+			load->owned_source = lappend(load->owned_source,
+										 makeString(pstrdup(NameStr(TupleDescAttr(RelationGetDescr(source), attno - 1)->attname))));
+			found = true;
+			break;
+		}
+		if (!found)
+		{
+			load->owned_target = load->owned_source = NIL;
+			return;
+		}
+	}
+}
+
+/* A mirror finds rows to delete by their key: storing it must not change it. */
+static void
+check_mirror_key_types(Relation target, EltLoad *load, EltLoadQuery *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, load->key)
+	{
+		const char *name = strVal(lfirst(lc));
+		Form_pg_attribute att = target_column(target, load, name);
+		int			i = output_column(query, name);
+		int32		typmod = att->atttypmod;
+		int32		from_typmod = query->typmods[i];
+		Oid			type = getBaseTypeAndTypmod(att->atttypid, &typmod);
+		Oid			from = getBaseTypeAndTypmod(query->types[i], &from_typmod);
+
+		if (type != from || (typmod != -1 && typmod != from_typmod))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("key column \"%s\" of load \"%s\" is %s in the query and %s in target \"%s\"", name, load->name,
+							format_type_with_typemod(query->types[i], query->typmods[i]),
+							format_type_with_typemod(att->atttypid, att->atttypmod), RelationGetRelationName(target)),
+					 errdetail("A mirror deletes by key, so storing a key must not change it."),
+					 errhint("Cast it in the query: expression::%s AS %s.",
+							 format_type_with_typemod(att->atttypid, att->atttypmod), quote_identifier(name))));
+	}
+}
+
+static void
+check_mirror(Relation target, EltLoad *load, EltLoadQuery *query, EltCapture *capture)
+{
+	check_mirror_key_types(target, load, query);
+	if (load->owned_target != NIL)
+		return;
+	if (capture->keys_only)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("only the keys of table \"%s\" are tracked, and the key of load \"%s\" does not hold them",
+						get_rel_name(load->source), load->name),
+				 errhint("Let the target's key have the source's primary key, or call elt.track(%s, images => 'row').",
+						 quote_literal_cstr(elt_qualified_name(load->source)))));
+	if (query->lookups != NIL || query->is_volatile)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("load \"%s\" could not tell which rows of \"%s\" to delete", load->name, RelationGetRelationName(target)),
+				 errdetail("The key of the target does not hold the source's primary key, and the query depends on more than the row: "
+						   "what it once made of a row cannot be known from the row."),
+				 errhint("Add the primary key of \"%s\" to the query and to the target's key, or use mode upsert.", get_rel_name(load->source))));
+}
+
+static void
+keep_settings(EltLoad *load)
+{
+	for (int i = 0; i < lengthof(kept_settings); i++)
+	{
+		load->settings = lappend(load->settings, makeString(pstrdup(kept_settings[i])));
+		load->settings = lappend(load->settings, makeString(pstrdup(GetConfigOption(kept_settings[i], false, false))));
+	}
+}
+
+/* All that tells one definition from another, as text. */
+static char *
+definition_text(EltLoad *load, const char *initial)
+{
+	StringInfoData text;
+	ListCell   *lc;
+
+	initStringInfo(&text);
+	appendStringInfo(&text, "source %s target %s mode %s initial %s batch_rows %d on_error %s max_rejected %lld key",
+					 elt_qualified_name(load->source), elt_qualified_name(load->target), load->mode, initial, load->batch_rows,
+					 load->on_error, (long long) load->max_rejected);
+	foreach(lc, load->key)
+		appendStringInfo(&text, " %s", quote_identifier(strVal(lfirst(lc))));
+	appendStringInfo(&text, " query %s", load->query);
+	return text.data;
+}
+
+/* Check the load against its relations and fill in what follows from them. */
+static void
+describe_load(EltLoad *load, const char *query_text, EltCapture *capture)
+{
+	Relation	target = relation_open(load->target, AccessShareLock);
+	Relation	source = relation_open(load->source, AccessShareLock);
+	EltLoadQuery *query;
+
+	check_not_its_source(load);
+	choose_key(target, load);
+	check_deferred(target, load);
+	query = query_text != NULL ? elt_load_query_analyze(query_text, load->source, load->name) :
+		elt_load_query_default(load->source, load->target, load->name);
+	load->query = query->sql;
+	if (list_member_oid(query->lookups, load->target))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("query of load \"%s\" reads its target \"%s\"", load->name, RelationGetRelationName(target)),
+				 errhint("What a load writes must follow from the source and from lookups alone.")));
+	check_columns(target, load, query);
+	check_key_is_loaded(load, query);
+	find_owned(target, source, load, query);
+	if (strcmp(load->mode, "mirror") == 0)
+		check_mirror(target, load, query, capture);
+	if (strcmp(load->mode, "append") == 0 && capture->keys_only)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("only the keys of table \"%s\" are tracked", get_rel_name(load->source)),
+				 errhint("A load of mode append needs elt.track(%s, images => 'row').",
+						 quote_literal_cstr(elt_qualified_name(load->source)))));
+	keep_settings(load);
+	relation_close(source, NoLock);
+	relation_close(target, NoLock);
+}
+
+/* There is a node of this name: error, skip, or fine as it is. */
+static void
+handle_existing(EltLoad *existing, EltLoad *wanted, const char *if_exists)
+{
+	if (strcmp(if_exists, "skip") == 0)
+	{
+		ereport(NOTICE,
+				(errmsg("load \"%s\" already exists, skipping", existing->name)));
+		return;
+	}
+	if (strcmp(if_exists, "error") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("load \"%s\" already exists", existing->name),
+				 errhint("Choose another name, drop it with elt.drop_load, or pass if_exists => 'skip'.")));
+	if (!has_privs_of_role(GetUserId(), existing->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of load \"%s\"", existing->name)));
+	if (strcmp(existing->definition, wanted->definition) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("load \"%s\" exists with another definition", existing->name),
+				 errdetail("Changing a load is not supported yet."),
+				 errhint("Drop it with elt.drop_load, then create it anew; initial => 'none' keeps the target's rows as they are.")));
+}
+
+Datum
+elt_sql_create_load(PG_FUNCTION_ARGS)
+{
+	EltLoad    *load = palloc0(sizeof(EltLoad));
+	EltLoad    *existing;
+	EltCapture *capture;
+	Relation	target;
+	char	   *query;
+	char	   *initial;
+	char	   *if_exists;
+
+	load->name = elt_arg_text(fcinfo, P_NAME, "name");
+	check_name(load->name);
+	load->owner = GetUserId();
+	load->target = elt_arg_relation(fcinfo, P_TARGET, "target");
+	query = elt_arg_text_or_null(fcinfo, P_QUERY);
+	load->mode = elt_arg_choice(fcinfo, P_MODE, "mode", "append", "upsert", "mirror", "soft_delete", "scd2", "replace", "diff", NULL);
+	load->key = arg_key(fcinfo);
+	initial = elt_arg_choice(fcinfo, P_INITIAL, "initial", "copy", "none", NULL);
+	load->batch_rows = arg_batch_rows(fcinfo);
+	load->on_error = elt_arg_choice(fcinfo, P_ON_ERROR, "on_error", "stop", "quarantine", NULL);
+	load->max_rejected = arg_max_rejected(fcinfo);
+	if_exists = elt_arg_choice(fcinfo, P_IF_EXISTS, "if_exists", "error", "skip", "alter", NULL);
+	check_unsupported(fcinfo, load->mode, elt_arg_choice(fcinfo, P_ON_SCHEMA_CHANGE, "on_schema_change", "fail", "ignore", "append", NULL));
+	if (PG_ARGISNULL(P_SOURCE))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("load \"%s\" has no source", load->name),
+				 errhint("Name the table whose changes drive the load by parameter \"source\".")));
+	load->source = elt_arg_relation(fcinfo, P_SOURCE, "source");
+
+	existing = elt_load_by_name(load->name);
+	if (existing != NULL && strcmp(if_exists, "alter") != 0)
+	{
+		handle_existing(existing, load, if_exists);
+		PG_RETURN_VOID();
+	}
+	target = relation_open(load->target, AccessShareLock);
+	check_target_kind(target);
+	check_target_rights(target, load);
+	relation_close(target, NoLock);
+	capture = elt_track_for(load->source, load->name);
+	describe_load(load, query, capture);
+	load->definition = definition_text(load, initial);
+	if (existing != NULL)
+	{
+		handle_existing(existing, load, if_exists);
+		PG_RETURN_VOID();
+	}
+	load->consumer = elt_consumer_create(capture->id, "load", load->name, strcmp(initial, "none") == 0);
+	elt_load_insert(load);
+	PG_RETURN_VOID();
+}
+
+Datum
+elt_sql_drop_load(PG_FUNCTION_ARGS)
+{
+	char	   *name = elt_arg_text(fcinfo, 0, "name");
+	EltLoad    *load = elt_load_by_name(name);
+
+	if (load == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("load \"%s\" does not exist", name),
+				 errhint("elt.loads lists the loads.")));
+	if (!superuser() && !has_privs_of_role(GetUserId(), load->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of load \"%s\"", name)));
+	elt_lock_consumer(load->consumer);
+	/* somebody else may have dropped it while this waited */
+	load = elt_load_by_name(name);
+	if (load != NULL)
+		elt_load_delete(load);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,365 @@
+/*
+ * quarantine.c
+ *	  on_error 'quarantine': finding the rows that cannot be loaded, and keeping them.
+ *
+ *	  all rows in a subtransaction -- works: done
+ *	                               -- a row's error: halve, and each half again, down to single source rows
+ *
+ * What is left is put into elt.rejected_row with its error, key, content and image; elt.retry_rejected takes the image from there. Only errors that a
+ * row can cause count (elt_is_row_error); others end the batch. A newer version of a rejected row, or its end, replaces what is kept of it, so that
+ * a retry never brings back old content. In mirror mode a source row whose new version is rejected has no rows in the target; in upsert mode it keeps
+ * those of its last version that could be loaded.
+ *
+ * Locks: the consumer's, held by the batch, covers the rejected rows of a load. A crash undoes them with the batch.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "nodes/value.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "catalog/pg_type.h"
+
+#include "base/progress.h"
+#include "base/sql.h"
+#include "capture/image.h"
+#include "load/load.h"
+
+bool
+elt_is_row_error(int sqlerrcode)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	{
+		case MAKE_SQLSTATE('2', '2', '0', '0', '0'):	/* data exception */
+		case MAKE_SQLSTATE('2', '3', '0', '0', '0'):	/* integrity constraint */
+		case MAKE_SQLSTATE('3', '8', '0', '0', '0'):	/* external routine */
+		case MAKE_SQLSTATE('3', '9', '0', '0', '0'):
+		case MAKE_SQLSTATE('4', '4', '0', '0', '0'):	/* WITH CHECK OPTION */
+		case MAKE_SQLSTATE('P', '0', '0', '0', '0'):	/* RAISE */
+			return true;
+		default:
+			return sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED;	/* too big for an index */
+	}
+}
+
+bool
+elt_attempt(EltLoadRun *run, EltAttempt work, void *arg, ErrorData **error)
+{
+	MemoryContext old = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	MemoryContext mine = AllocSetContextCreate(old, "elt attempt", ALLOCSET_DEFAULT_SIZES);
+	EltLoadCounts before = run->counts;
+	volatile bool done = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(mine);
+	PG_TRY();
+	{
+		work(run, arg);
+		ReleaseCurrentSubTransaction();
+		done = true;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(old);
+		*error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		run->counts = before;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	CurrentResourceOwner = owner;
+	MemoryContextDelete(mine);
+	if (!done && !elt_is_row_error((*error)->sqlerrcode))
+		ReThrowError(*error);
+	return done;
+}
+
+static void
+apply_all(EltLoadRun *run, void *arg)
+{
+	elt_apply(run, arg);
+}
+
+/* {"a": 1} of the source's key columns, as SQL over elt_s; NULL where there is no key. */
+static char *
+key_as_json(EltLoadRun *run)
+{
+	StringInfoData sql;
+
+	if (run->source_key == NULL)
+		return "NULL::pg_catalog.jsonb";
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "(SELECT pg_catalog.to_jsonb(elt_k) FROM (SELECT ");
+	for (int i = 0; i < run->source_key->ncolumns; i++)
+		appendStringInfo(&sql, "%selt_s.%s", i > 0 ? ", " : "", quote_identifier(run->source_key->columns[i].name));
+	appendStringInfoString(&sql, ") AS elt_k)");
+	return sql.data;
+}
+
+/* The live columns, by name: what the log still has of dropped ones does not matter. */
+static char *
+row_as_json(EltLoadRun *run)
+{
+	StringInfoData sql;
+	const char *separator = "";
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "(SELECT pg_catalog.to_jsonb(elt_k) FROM (SELECT ");
+	for (int i = 0; i < run->desc->natts; i++)
+	{
+		if (TupleDescAttr(run->desc, i)->attisdropped)
+			continue;
+		appendStringInfo(&sql, "%selt_s.%s", separator, quote_identifier(NameStr(TupleDescAttr(run->desc, i)->attname)));
+		separator = ", ";
+	}
+	appendStringInfoString(&sql, ") AS elt_k)");
+	return sql.data;
+}
+
+/* Texts of one result row's columns; NULL for NULL. */
+static void
+texts_of_row(TupleTableSlot *slot, char **texts, int n)
+{
+	slot_getallattrs(slot);
+	for (int i = 0; i < n; i++)
+		texts[i] = slot->tts_isnull[i] ? NULL : TextDatumGetCString(slot->tts_values[i]);
+}
+
+/* Key and content of a row, as json text: computed with the owner's rights, because a type's cast to json is the user's. */
+static void
+describe_row(EltLoadRun *run, MinimalTuple tuple, EltRejected *rejected)
+{
+	EltLoadRows *one = elt_rows_begin(run->desc, false, false);
+	Tuplestorestate *out = tuplestore_begin_heap(false, false, work_mem);
+	EltBag		bag = {"elt_row", run->load->source, run->desc, one->added, 1};
+	TupleDesc	desc;
+	TupleTableSlot *slot;
+	char	   *texts[2];
+
+	elt_rows_put(one, NIL, list_make1(tuple));
+	elt_exec_into(psprintf("SELECT CAST(%s AS pg_catalog.text), CAST(%s AS pg_catalog.text) FROM %s",
+						   key_as_json(run), row_as_json(run), elt_apply_source(run)),
+				  &bag, 1, out, &desc, NULL);
+	slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+	if (!tuplestore_gettupleslot(out, true, false, slot))
+		elog(ERROR, "a rejected row cannot be described");
+	texts_of_row(slot, texts, 2);
+	rejected->key = texts[0];
+	rejected->row = texts[1];
+	ExecDropSingleTupleTableSlot(slot);
+	tuplestore_end(out);
+	elt_rows_free(one);
+}
+
+/* The row's image as the change log would have it, whole. */
+static void
+make_image(EltLoadRun *run, MinimalTuple tuple, EltRejected *rejected)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(run->desc, &TTSOpsMinimalTuple);
+	EltImage	image;
+
+	ExecStoreMinimalTuple(tuple, slot, false);
+	elt_image_make(&image, slot, NULL, NULL, false);
+	rejected->len = image.len;
+	rejected->image = palloc(image.len);
+	elt_image_write(&image, rejected->image);
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+static void
+check_limit(EltLoadRun *run, ErrorData *error)
+{
+	EltLoad    *load = run->load;
+
+	if (run->kept <= load->max_rejected)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("load \"%s\" has rejected more than %lld rows", load->name, (long long) load->max_rejected),
+			 errdetail("The last one: %s (SQLSTATE %s)", error->message, unpack_sql_state(error->sqlerrcode)),
+			 errhint("Correct the rows, the query's functions or the target, then run the load again; elt.rejected has those of earlier batches.")));
+}
+
+static void
+reject_row(EltLoadRun *run, MinimalTuple tuple, ErrorData *error)
+{
+	EltRejected rejected = {0};
+
+	rejected.sqlstate = unpack_sql_state(error->sqlerrcode);
+	rejected.message = error->message;
+	describe_row(run, tuple, &rejected);
+	make_image(run, tuple, &rejected);
+	elt_rejected_insert(run->load->node, &rejected);
+	run->counts.rejected++;
+	run->kept++;
+}
+
+/* A group that cannot be loaded: what the source row was before goes, what it is now is kept aside. */
+static void
+reject_group(EltLoadRun *run, EltLoadRows *rows, ErrorData *error)
+{
+	TupleTableSlot *slot;
+
+	/*
+	 * nothing was to be written: so the deletion failed, and a deletion
+	 * cannot be kept for later
+	 */
+	if (rows->nadded == 0)
+		ReThrowError(error);
+	if (run->mirror && rows->nremoved > 0)
+	{
+		EltLoadRows removal = *rows;
+
+		removal.nadded = 0;
+		elt_apply(run, &removal);
+	}
+	slot = MakeSingleTupleTableSlot(run->desc, &TTSOpsMinimalTuple);
+	elt_rows_rewind(rows->added);
+	while (tuplestore_gettupleslot(rows->added, true, false, slot))
+		reject_row(run, ExecCopySlotMinimalTuple(slot), error);
+	ExecDropSingleTupleTableSlot(slot);
+	check_limit(run, error);
+}
+
+/* rows have failed with this error. */
+static void
+bisect(EltLoadRun *run, EltLoadRows *rows, ErrorData *error)
+{
+	EltLoadRows *halves[2];
+	MemoryContext mine;
+	MemoryContext old;
+
+	CHECK_FOR_INTERRUPTS();
+	mine = AllocSetContextCreate(CurrentMemoryContext, "elt bisection", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(mine);
+	if (rows->ngroups == 1)
+		reject_group(run, rows, error);
+	else
+	{
+		elt_rows_halve(rows, &halves[0], &halves[1]);
+		for (int i = 0; i < 2; i++)
+		{
+			if (!elt_attempt(run, apply_all, halves[i], &error))
+				bisect(run, halves[i], error);
+			elt_rows_free(halves[i]);
+		}
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(mine);
+}
+
+/* Where a row's old key is only known from the query, another row may have taken it: delete before anything is written. */
+static EltLoadRows *
+remove_first(EltLoadRun *run, EltLoadRows *rows)
+{
+	EltLoadRows *added = elt_rows_begin(run->desc, false, true);
+	EltLoadRows removal = *rows;
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(run->desc, &TTSOpsMinimalTuple);
+
+	removal.nadded = 0;
+	elt_apply(run, &removal);
+	elt_rows_rewind(rows->added);
+	while (tuplestore_gettupleslot(rows->added, true, false, slot))
+	{
+		MinimalTuple tuple = ExecCopySlotMinimalTuple(slot);
+
+		elt_rows_put(added, NIL, list_make1(tuple));
+		pfree(tuple);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	return added;
+}
+
+void
+elt_apply_guarded(EltLoadRun *run, EltLoadRows *rows)
+{
+	ErrorData  *error;
+
+	if (!run->guarded)
+	{
+		elt_apply(run, rows);
+		return;
+	}
+	if (elt_attempt(run, apply_all, rows, &error))
+		return;
+	elt_progress_phase(ELT_PHASE_QUARANTINE);
+	run->kept = elt_rejected_count(run->load->node, run->load->max_rejected + 1);
+	if (run->mirror && !run->owned && rows->nremoved > 0)
+		rows = remove_first(run, rows);
+	if (rows->ngroups > 0)
+		bisect(run, rows, error);
+	elt_progress_phase(ELT_PHASE_APPLY);
+}
+
+/* The rejected rows as a relation elt_rejected (id, what): what tells which source row it is. */
+static EltBag
+rejected_bag(EltLoadRun *run)
+{
+	EltBag		bag = {"elt_rejected", InvalidOid, CreateTemplateTupleDesc(2), tuplestore_begin_heap(true, false, work_mem), 0};
+	ListCell   *lc;
+
+	TupleDescInitEntry(bag.tupdesc, 1, "id", INT8OID, -1, 0);
+	TupleDescInitEntry(bag.tupdesc, 2, "what", TEXTOID, -1, 0);
+	foreach(lc, elt_rejected_list(run->load->node))
+	{
+		EltRejected *rejected = lfirst(lc);
+		char	   *what = run->source_key != NULL ? rejected->key : rejected->row;
+		Datum		values[2] = {Int64GetDatum(rejected->id)};
+		bool		nulls[2] = {false, what == NULL};
+
+		if (what != NULL)
+			values[1] = CStringGetTextDatum(what);
+		tuplestore_putvalues(bag.tuples, bag.tupdesc, values, nulls);
+		bag.ntuples++;
+	}
+	return bag;
+}
+
+/* Forget those that `rows` has; without a key, one for each row that is equal. */
+static void
+forget_rejected(EltLoadRun *run, Tuplestorestate *rows, int64 nrows)
+{
+	EltBag		bags[2] = {rejected_bag(run), {"elt_rows", run->load->source, run->desc, rows, nrows}};
+	Tuplestorestate *out = tuplestore_begin_heap(false, false, work_mem);
+	const char *what = run->source_key != NULL ? key_as_json(run) : row_as_json(run);
+	const char *number = run->source_key != NULL ? "CAST(1 AS pg_catalog.int8)" :
+	"pg_catalog.row_number() OVER (PARTITION BY elt_w.what)";
+	TupleDesc	desc;
+	TupleTableSlot *slot;
+	bool		isnull;
+
+	elt_exec_into(psprintf("SELECT elt_w.id FROM (SELECT elt_w.id, CAST(elt_w.what AS pg_catalog.jsonb) AS what, %s AS n FROM elt_rejected AS elt_w) AS elt_w"
+						   " JOIN (SELECT DISTINCT elt_w.what, %s AS n FROM (SELECT %s AS what FROM %s) AS elt_w) AS elt_v"
+						   " ON elt_w.what OPERATOR(pg_catalog.=) elt_v.what AND elt_w.n OPERATOR(pg_catalog.=) elt_v.n",
+						   number, number, what, elt_apply_source(run)),
+				  bags, 2, out, &desc, NULL);
+	slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+	while (tuplestore_gettupleslot(out, true, false, slot))
+		elt_rejected_delete(run->load->node, DatumGetInt64(slot_getattr(slot, 1, &isnull)));
+	ExecDropSingleTupleTableSlot(slot);
+	tuplestore_end(out);
+	tuplestore_end(bags[0].tuples);
+}
+
+void
+elt_reject_superseded(EltLoadRun *run, EltLoadRows *rows)
+{
+	MemoryContext mine;
+	MemoryContext old;
+
+	if (!run->supersede)
+		return;
+	mine = AllocSetContextCreate(CurrentMemoryContext, "elt superseded", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(mine);
+	if (rows->nremoved > 0)
+		forget_rejected(run, rows->removed, rows->nremoved);
+	if (rows->nadded > 0 && run->source_key != NULL)
+		forget_rejected(run, rows->added, rows->nadded);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(mine);
+}

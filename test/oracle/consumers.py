@@ -14,6 +14,7 @@ class Consumer:
         self.name = name
         self.table = table
         self.created = False
+        self.after = None           # the load whose target is the table, if it is one
         self.truncated = 0          # the table's TRUNCATEs when it was created
 
     def create(self, session):
@@ -127,6 +128,11 @@ class Load(Consumer):
         self.name_key = mode != 'append' and rng.random() < 0.5
         self.unique_only = mode != 'append' and rng.random() < 0.2
         self.extra = rng.random() < 0.2
+        self.downstream = None      # the target as a table that others read
+        # a CHECK of the target, which some rows violate: they are put aside, or stop the load until it is dropped
+        self.checked = query.checked is not None and rng.random() < 0.4
+        self.quarantine = rng.random() < (0.7 if self.checked else 0.1)
+        self.errors = CONSUMER_ERRORS | {'23514'} if self.checked and not self.quarantine else CONSUMER_ERRORS
 
     def columns(self):
         return ', '.join(c.name for c in self.query.columns)
@@ -139,7 +145,7 @@ class Load(Consumer):
         if self.initial == 'none' and self.mode != 'append' and session.value(
                 f'SELECT (SELECT count(*) FROM {self.table.name}_audit) + (SELECT count(*) FROM {self.table.name})'):
             self.initial = 'copy'
-        session.sql(f'CREATE TABLE {self.target} AS {self.query.over(self.table.name)} WITH NO DATA')
+        session.sql(f'CREATE TABLE {self.target} AS {self.query.over(self.table.name)} WITH NO DATA', CONSUMER_ERRORS)
         if self.query.key and self.mode != 'append':
             kind = 'UNIQUE' if self.unique_only else 'PRIMARY KEY'
             session.sql(f"ALTER TABLE {self.target} ADD {kind} ({', '.join(self.query.key)})")
@@ -147,10 +153,14 @@ class Load(Consumer):
                 session.sql(f"ALTER TABLE {self.target} " + ', '.join(f'ALTER {k} SET NOT NULL' for k in self.query.key))
         if self.extra:
             session.sql(f"ALTER TABLE {self.target} ADD COLUMN loaded_at timestamptz DEFAULT now()")
+        if self.checked:
+            session.sql(f'ALTER TABLE {self.target} ADD CONSTRAINT good CHECK (coalesce({self.query.checked}, 0) NOT IN (3, 4))')
+        if self.downstream is not None:
+            session.sql('; '.join(self.downstream.ddl))
         audit, rows = self.base()
         if self.mode != 'mirror':
             session.sql(f'CREATE TABLE {audit} (audit_id bigint); CREATE TABLE {self.name}_begun (); '
-                        f'CREATE TABLE {rows} AS SELECT {self.table.select()} FROM {self.table.name} WITH NO DATA')
+                        f'CREATE TABLE {rows} AS SELECT {self.table.select()} FROM {self.table.name} WITH NO DATA', CONSUMER_ERRORS)
         arguments = [f"'{self.node}'", f"'{self.target}'", f"source => '{self.table.name}'", f"mode => '{self.mode}'"]
         if self.query.given:
             arguments.append(f'query => $query${self.query.over(self.table.name)}$query$')
@@ -158,6 +168,8 @@ class Load(Consumer):
             arguments.append("key => ARRAY['" + "', '".join(self.query.key) + "']")
         if self.batch_rows:
             arguments.append(f'batch_rows => {self.batch_rows}')
+        if self.quarantine:
+            arguments.append("on_error => 'quarantine', max_rejected => 1000000")
         if self.initial != 'copy':
             arguments.append("initial => 'none'")
         session.sql(f"SELECT elt.create_load({', '.join(arguments)})", self.creation_errors(session))
@@ -172,11 +184,11 @@ class Load(Consumer):
         begun = f'WHERE NOT EXISTS (SELECT FROM {self.name}_begun)'
         session.sql(f'INSERT INTO {audit} SELECT audit_id FROM {self.table.name}_audit {begun}; '
                     + (f'INSERT INTO {copied} SELECT {self.table.select()} FROM {self.table.name} {begun}; ' if rows else '')
-                    + f'INSERT INTO {self.name}_begun SELECT {begun}')
+                    + f'INSERT INTO {self.name}_begun SELECT {begun}', CONSUMER_ERRORS)
 
     def run_batch(self, session):
         self.note_base(session)
-        return session.value(f"SELECT pending FROM elt.run_batch('{self.node}')", CONSUMER_ERRORS)
+        return session.value(f"SELECT pending FROM elt.run_batch('{self.node}')", self.errors)
 
     def consume(self, session):
         return self.run_batch(session) == 0
@@ -187,13 +199,50 @@ class Load(Consumer):
 
     def call(self, session):
         self.note_base(session)
-        session.sql(f"CALL elt.run('{self.node}')", CONSUMER_ERRORS)
+        session.sql(f"CALL elt.run('{self.node}')", self.errors)
+
+    def drop_check(self, session):
+        """The target takes all rows from now on."""
+        session.sql(f'ALTER TABLE {self.target} DROP CONSTRAINT good')
+        self.checked = False
 
     def catch_up(self, session):
         try:
             self.call(session)
         except Expected as error:
-            raise Failure(f'load {self.name}: {error} while nothing else is going on') from None
+            if error.code != '23514':
+                raise Failure(f'load {self.name}: {error} while nothing else is going on') from None
+            # it stays where it was until the reason is gone; then nothing is missing
+            self.drop_check(session)
+            self.call(session)
+
+    def over(self, rows):
+        """The query over rows, without those that are put aside."""
+        if self.checked:
+            rows = f'(SELECT {self.table.select()} FROM {rows} x WHERE coalesce(x.{self.table.number}, 0) NOT IN (3, 4))'
+        return self.query.over(rows)
+
+    def expect_rejected(self, session):
+        """Of a source row whose present version is bad there is one rejected row, and of others none."""
+        rejected = session.value(f"SELECT count(*) FROM elt.rejected WHERE load = '{self.node}'")
+        if self.checked and self.mode == 'append':
+            return
+        bad = f'(SELECT {self.table.select()} FROM {self.table.name} x WHERE coalesce(x.{self.table.number}, 0) IN (3, 4))'
+        expected = 0
+        if self.checked:
+            if not self.query.owned:
+                return
+            expected = session.value(f"SELECT count(*) FROM (SELECT DISTINCT {', '.join(self.query.source_key)} FROM ({self.query.over(bad)}) r) r")
+        if rejected != expected:
+            raise Failure(f'{self.mode} load {self.name} has rejected {rejected} rows and not {expected}')
+
+    def retry(self, session):
+        """With the constraint gone, rejected rows can be loaded."""
+        rejected = session.value(f"SELECT count(*) FROM elt.rejected WHERE load = '{self.node}'")
+        self.drop_check(session)
+        loaded = session.value(f"SELECT elt.retry_rejected('{self.node}')")
+        if loaded != rejected:
+            raise Failure(f'load {self.name}: of {rejected} rejected rows {loaded} are loaded')
 
     def ever(self):
         """All row versions from the load's beginning on."""
@@ -206,11 +255,13 @@ class Load(Consumer):
         actual = f'SELECT {self.columns()} FROM {self.target}'
         what = f'{self.mode} load {self.name}'
         if self.mode == 'append':
-            difference(session, what, self.query.over(self.ever()), actual)
+            difference(session, what, self.over(self.ever()), actual)
         elif self.mode == 'mirror':
-            difference(session, what, self.query.over(self.table.name), actual)
+            difference(session, what, self.over(self.table.name), actual)
         else:
-            difference_upsert(session, what, self.query.over(self.table.name), actual, self.query.over(self.ever()), self.query.key)
+            difference_upsert(session, what, self.over(self.table.name), actual, self.over(self.ever()), self.query.key)
+        if final and self.quarantine:
+            self.expect_rejected(session)
 
     def drop(self, session):
         session.sql(f"SELECT elt.drop_load('{self.node}')")

@@ -15,6 +15,10 @@ class Query:
     def __init__(self):
         self.template = None
         self.given = True           # else the load is created without a query
+        self.lookups = False
+        self.owned = True           # the key has the source's primary key as it is, so that one row's results are known by it
+        self.source_key = []        # names of those columns, where it is so
+        self.checked = None         # a result column that passes the source's number through
         self.columns = []           # of the result: Column or Key objects under their new names
         self.key = []
 
@@ -39,8 +43,11 @@ def default_query(table, rng):
     keep = [c for c in table.columns if c.name in table.key or rng.random() < 0.8]
     if rng.random() < 0.5:
         rng.shuffle(keep)
+    query.owned = table.primary
     query.columns = [_output(c.name, c, c.sql) for c in keep]
     query.key = [c.name for c in keep if c.name in table.key]
+    query.source_key = query.key
+    query.checked = table.number if table.number in [c.name for c in keep] else None
     query.template = f"SELECT {', '.join(c.name for c in keep)} FROM {{src}} s"
     query.given = False
     return query
@@ -73,19 +80,28 @@ def _data_columns(table, rng):
     return result
 
 
+def _make_unique(columns):
+    names = set()
+    for column in columns:
+        while column.name in names:
+            column.name += '_'
+        names.add(column.name)
+
+
 def _joined(table, rng, keyed):
     """(clause, more columns) of a join to a lookup table, or of none."""
     r = rng.random()
-    if r < 0.5:
+    if r < 0.5 or table.number is None:
         return '', []
+    on = f'ON l.id = s.{table.number}'
     if r < 0.6 and keyed:
         kind, lookup = 'JOIN', 'lookup_many'
-        return f' {kind} {lookup} l ON l.id = s.n', [('l.part', Key('part', 'int', False))]
+        return f' {kind} {lookup} l {on}', [('l.part', Key('part', 'int', False))]
     if r < 0.68 and keyed:
         return ' CROSS JOIN LATERAL generate_series(1, 2) AS l(part)', [('l.part', Key('part', 'int', False))]
     kind = rng.choice(('JOIN', 'LEFT JOIN', 'LEFT JOIN'))
     lookup = rng.choice(('lookup', 'lookup', 'lookup_view'))
-    return f' {kind} {lookup} l ON l.id = s.n', [('l.label', Column('label', 'text')), ('l.factor * 2', Column('factor', 'numeric'))]
+    return f' {kind} {lookup} l {on}', [('l.label', Column('label', 'text')), ('l.factor * 2', Column('factor', 'numeric'))]
 
 
 def make_query(table, rng, keyed=True):
@@ -100,9 +116,18 @@ def make_query(table, rng, keyed=True):
     join, more = _joined(table, rng, keyed)
     data += [(e, c) for e, c in more if not isinstance(c, Key)]
     keys += [(e, c) for e, c in more if isinstance(c, Key)]
-    columns = keys + data or [('s.n', Column('n', 'int'))]
+    if table.number and rng.random() < 0.4:
+        data.append((f's.{table.number}', Column('number', 'int')))
+    elif not keys + data:
+        data.append((f's.{table.columns[0].name} IS NULL', Column('empty', 'bool')))
+    columns = keys + data
     if rng.random() < 0.3:
         rng.shuffle(columns)
+    _make_unique([c for _, c in columns])
+    query.lookups = 'lookup' in join
+    query.owned = table.primary and not any('::text' in e for e, _ in keys)
+    query.source_key = [c.name for e, c in keys if e.startswith('s.')]
+    query.checked = next((c.name for e, c in columns if e == f's.{table.number}'), None)
     query.columns = [c for _, c in columns]
     query.key = [c.name for _, c in keys]
 

@@ -63,6 +63,7 @@ class Table:
         self.primary = False        # they are a primary key
         self.ddl = []
         self.members = []           # partitions
+        self.number = None          # a column of type int
         self.part = None            # name of the column that the root is partitioned by
         self.images = 'row'
         self.referenced = None      # a table that a foreign key with cascades refers to
@@ -195,6 +196,7 @@ def audited(name, columns, key, primary):
     """A table that exists already, the target of a load, as a source: with the DDL of its audit only."""
     table = Table(name)
     table.columns, table.key, table.primary, table.writable = columns, key, primary, False
+    table.number = next((c.name for c in columns if c.sql == 'int' and c.name not in key), None)
     table.ddl = _audit(table)
     return table
 
@@ -211,6 +213,7 @@ def make_table(name, rng):
     for n in range(rng.randint(2, 6)):
         table.columns.append(Column(f'c{n + 1}', rng.choice(DATA_TYPES if n > 1 else COMMON)))
     table.columns.append(Column('n', 'int'))
+    table.number = 'n'
 
     if partitioned:
         part = Column('p', 'int', nullable=False)

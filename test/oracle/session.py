@@ -11,8 +11,9 @@ import psycopg2
 LOCK_TIMEOUT = 20
 
 # What a writer may run into, through no fault of the extension: lock_timeout, deadlock, serialization, duplicate key, a
-# foreign key, a check or partition constraint, a row met twice by ON CONFLICT or MERGE.
-WRITER_ERRORS = {'55P03', '40P01', '40001', '23505', '23503', '23514', '21000'}
+# foreign key, a check or partition constraint, a row met twice by ON CONFLICT or MERGE, a row that a user's trigger finds in
+# the wrong partition.
+WRITER_ERRORS = {'55P03', '40P01', '40001', '23505', '23503', '23514', '21000', '0A000'}
 
 
 class Expected(Exception):

@@ -78,7 +78,7 @@ def insert_many(table, rng):
         elif c.name in ('p', 'q'):
             expressions.append('i % 10')
         elif c.type_name == 'long':
-            expressions.append(f'long_text(i, {rng.choice((1, 50, 100))})')
+            expressions.append(f'long_text({rng.randint(0, 1000000)} + i, {rng.choice((1, 50, 100))})')
         else:
             expressions.append(c.literal(rng))
     text = (f"INSERT INTO {table.name} ({', '.join(c.name for c in columns)}) SELECT {', '.join(expressions)} "

@@ -67,26 +67,40 @@ class World:
         if rng.random() < 0.5:
             self.create_some(session, 0.6)
 
-    def add_consumer(self, table, has_loads):
+    def add_consumer(self, table, has_loads, after=None):
         rng = self.rng
-        name = f'c{len(self.consumers) + 1}_{table.name}'
+        name = f'c{len(self.consumers) + 1}'
         if table.images == 'row' and (not has_loads or rng.random() < 0.25):
-            self.consumers.append(Stream(name, table, rng))
+            consumer = Stream(name, table, rng)
+        elif has_loads:
+            consumer = self.make_load(name, table)
+        else:
             return
-        if not has_loads:
-            return
-        keyed = bool(table.key) and rng.random() < 0.8
-        query = make_query(table, rng, keyed)
-        keyed = keyed and set(query.key) != set()
-        modes = (['append'] if table.images == 'row' else []) + (['upsert', 'mirror', 'mirror'] if keyed else [])
-        if not modes:
-            return
-        load = Load(name, f'{self.schema}_{name}', table, query, rng.choice(modes), rng)
-        self.consumers.append(load)
+        consumer.after = after
+        self.consumers.append(consumer)
+        if isinstance(consumer, Load) and rng.random() < (0.25 if after is None else 0.1):
+            self.add_downstream(consumer)
+
+    def make_load(self, name, table):
+        rng = self.rng
+        query = make_query(table, rng, bool(table.key) and (table.images == 'key' or rng.random() < 0.8))
+        modes = (['append'] if table.images == 'row' else []) + (['upsert', 'mirror', 'mirror'] if query.key else [])
+        mode = rng.choice(modes)
+        if mode == 'mirror' and not query.owned and (query.lookups or table.images == 'key'):
+            mode = 'upsert'         # a mirror is refused, because it could not tell what to delete
+        return Load(name, f'{self.schema}_{name}', table, query, mode, rng)
+
+    def add_downstream(self, load):
+        """Consumers of the load's target: one transaction may run both."""
+        load.extra = False
+        load.downstream = audited(load.target, load.query.columns, load.query.key if load.mode != 'append' else [],
+                                  load.mode != 'append' and not load.unique_only)
+        for _ in range(self.rng.choice((1, 1, 2))):
+            self.add_consumer(load.downstream, True, load)
 
     def create_some(self, session, share):
         for consumer in self.consumers:
-            if not consumer.created and self.rng.random() < share:
+            if not consumer.created and (consumer.after is None or consumer.after.created) and self.rng.random() < share:
                 session.begin()
                 consumer.create(session)
                 session.commit()
@@ -103,7 +117,7 @@ class World:
         if self.prepared and rng.random() < 0.1:
             end_prepared(self, session, rng)
             return
-        missing = [c for c in self.consumers if not c.created]
+        missing = [c for c in self.consumers if not c.created and (c.after is None or c.after.created)]
         if missing and rng.random() < 0.3 and not session.live:
             yield from self.create_task(session, rng.choice(missing), rng)
             return
@@ -278,6 +292,10 @@ class World:
             self.run_burst(15)
             self.quiesce()
         self.create_some(self.readers[0], 1)
+        for consumer in self.consumers:
+            consumer.catch_up(self.readers[0])
+            if isinstance(consumer, Load) and consumer.checked:
+                consumer.retry(self.readers[0])
         self.quiesce()
         self.tear_down()
 

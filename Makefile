@@ -115,7 +115,9 @@ demo: packages
 	@scripts/cluster run demo/run
 
 bench: packages
-	@scripts/cluster --set fsync=on --set shared_buffers=1GB --set max_wal_size=8GB run bench/run $(TESTS)
+	@mkdir -p build
+	@scripts/cluster --set fsync=on --set shared_buffers=1GB --set max_wal_size=8GB run bench/run $(TESTS) >build/benchmarks.md
+	@cat build/benchmarks.md $(if $(TESTS)$(BENCH_SCALE),,| tee docs/benchmarks.md)
 
 psql: packages
 	@scripts/cluster --extension elt run psql

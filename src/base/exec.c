@@ -51,7 +51,14 @@ typedef struct Run
 	MemoryContext caller;
 	TupleDesc	outdesc;		/* of the rows sent to dest, in caller's
 								 * context; NULL where none are sent */
+	EltPlan    *plan;			/* made before; NULL: plan now */
 } Run;
+
+struct EltPlan
+{
+	const char *sql;
+	List	   *statements;		/* PlannedStmt */
+};
 
 /* Error positions are positions in our text, not in that of the client's statement. */
 static void
@@ -331,7 +338,7 @@ run_statement(Run *run)
 	/* a copy, because a registered snapshot's command id must not move */
 	PushCopiedSnapshot(GetActiveSnapshot());
 	UpdateActiveSnapshotCommandId();
-	foreach(lc, plan_statement(run))
+	foreach(lc, run->plan != NULL ? run->plan->statements : plan_statement(run))
 	{
 		CHECK_FOR_INTERRUPTS();
 		run_plan(run, lfirst_node(PlannedStmt, lc));
@@ -361,39 +368,79 @@ run_in_own_context(Run *run, Tuplestorestate *into)
 	MemoryContextDelete(mine);
 }
 
+/* Run it and give the counts. */
+static void
+run_for_counts(Run *run, EltExecCounts *counts)
+{
+	run->split_upserts = counts != NULL;
+	run_in_own_context(run, NULL);
+	if (counts != NULL)
+		*counts = run->counts;
+	if (run->outdesc != NULL)
+		FreeTupleDesc(run->outdesc);
+}
+
+/* Run it and give the rows. */
+static void
+run_for_rows(Run *run, Tuplestorestate *out, TupleDesc *outdesc, uint64 *nrows)
+{
+	run_in_own_context(run, out);
+	if (run->outdesc == NULL)
+		elog(ERROR, "statement returns no rows: \"%s\"", run->sql);
+	if (outdesc != NULL)
+		*outdesc = run->outdesc;
+	else
+		FreeTupleDesc(run->outdesc);
+	if (nrows != NULL)
+		*nrows = run->counts.processed;
+}
+
 void
 elt_exec(const char *sql, EltBag *bags, int nbags, ParamListInfo params, DestReceiver *dest, EltExecCounts *counts)
 {
-	Run			run = {0};
+	Run			run = {.sql = sql,.bags = bags,.nbags = nbags,.params = params,.dest = dest};
 
-	run.sql = sql;
-	run.bags = bags;
-	run.nbags = nbags;
-	run.params = params;
-	run.dest = dest;
-	run.split_upserts = counts != NULL;
-	run_in_own_context(&run, NULL);
-	if (counts != NULL)
-		*counts = run.counts;
-	if (run.outdesc != NULL)
-		FreeTupleDesc(run.outdesc);
+	run_for_counts(&run, counts);
 }
 
 void
 elt_exec_into(const char *sql, EltBag *bags, int nbags, Tuplestorestate *out, TupleDesc *outdesc, uint64 *nrows)
 {
-	Run			run = {0};
+	Run			run = {.sql = sql,.bags = bags,.nbags = nbags};
 
-	run.sql = sql;
-	run.bags = bags;
-	run.nbags = nbags;
-	run_in_own_context(&run, out);
-	if (run.outdesc == NULL)
-		elog(ERROR, "statement returns no rows: \"%s\"", sql);
-	if (outdesc != NULL)
-		*outdesc = run.outdesc;
-	else
-		FreeTupleDesc(run.outdesc);
-	if (nrows != NULL)
-		*nrows = run.counts.processed;
+	run_for_rows(&run, out, outdesc, nrows);
+}
+
+EltPlan *
+elt_plan(const char *sql, EltBag *bags, int nbags)
+{
+	Run			run = {.sql = sql,.bags = bags,.nbags = nbags};
+	ErrorContextCallback context = {error_context_stack, exec_error_context, unconstify(char *, sql)};
+	EltPlan    *plan = palloc(sizeof(EltPlan));
+
+	error_context_stack = &context;
+	register_bags(&run);
+	PushCopiedSnapshot(GetActiveSnapshot());
+	UpdateActiveSnapshotCommandId();
+	plan->sql = pstrdup(sql);
+	plan->statements = plan_statement(&run);
+	PopActiveSnapshot();
+	error_context_stack = context.previous;
+	return plan;
+}
+
+void
+elt_plan_run(EltPlan *plan, EltBag *bags, int nbags, EltExecCounts *counts)
+{
+	Run			run = {.sql = plan->sql,.bags = bags,.nbags = nbags,.plan = plan};
+
+	run_for_counts(&run, counts);
+}
+
+void
+elt_plan_run_into(EltPlan *plan, EltBag *bags, int nbags, Tuplestorestate *out, TupleDesc *outdesc, uint64 *nrows)
+{
+	Run			run = {.sql = plan->sql,.bags = bags,.nbags = nbags,.plan = plan};
+
+	run_for_rows(&run, out, outdesc, nrows);
 }

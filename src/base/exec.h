@@ -25,7 +25,8 @@ typedef struct EltExecCounts
 	uint64		inserted;
 	uint64		updated;
 	uint64		deleted;
-	uint64		offered;		/* rows that an INSERT's source gave, those that it then left alone included */
+	uint64		offered;		/* rows that an INSERT's source gave, those
+								 * that it then left alone included */
 } EltExecCounts;
 
 /*
@@ -39,6 +40,16 @@ extern void elt_exec(const char *sql, EltBag *bags, int nbags, ParamListInfo par
  * context; nrows, unless NULL, their number. Toasted values stay toasted.
  */
 extern void elt_exec_into(const char *sql, EltBag *bags, int nbags, Tuplestorestate *out, TupleDesc *outdesc, uint64 *nrows);
+
+/*
+ * A statement planned once, in the current memory context, to be run several times by the same user over bags that have the same names and
+ * descriptors. The bags' tuples are not looked at here. It is good until the end of the (sub)transaction, which holds its locks.
+ */
+typedef struct EltPlan EltPlan;
+
+extern EltPlan *elt_plan(const char *sql, EltBag *bags, int nbags);
+extern void elt_plan_run(EltPlan *plan, EltBag *bags, int nbags, EltExecCounts *counts);
+extern void elt_plan_run_into(EltPlan *plan, EltBag *bags, int nbags, Tuplestorestate *out, TupleDesc *outdesc, uint64 *nrows);
 
 /* An error where row-level security of the relation applies to the current user: changes are read without policies. */
 extern void elt_check_row_security(Oid relid);

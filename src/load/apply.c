@@ -23,6 +23,9 @@
 #include "base/sql.h"
 #include "load/load.h"
 
+/* for how many rows a statement is planned that will run for various numbers of them */
+#define NOMINAL_ROWS	100
+
 /* a, b, c with an optional prefix each */
 static char *
 column_list(List *columns, const char *prefix)
@@ -102,11 +105,11 @@ apply_error_context(void *arg)
 }
 
 static void
-run_statement(EltLoadRun *run, const char *sql, EltBag *bags, int nbags)
+run_plan(EltLoadRun *run, EltPlan *plan, EltBag *bags, int nbags)
 {
 	EltExecCounts counts;
 
-	elt_exec(sql, bags, nbags, NULL, NULL, &counts);
+	elt_plan_run(plan, bags, nbags, &counts);
 	run->counts.inserted += counts.inserted;
 	run->counts.updated += counts.updated;
 	run->counts.deleted += counts.deleted;
@@ -176,38 +179,58 @@ delete_by_query(EltLoadRun *run, bool staged)
 	return sql.data;
 }
 
-static void
-delete_removed(EltLoadRun *run, EltLoadRows *rows, EltBag *staged)
+static char *
+delete_sql(EltLoadRun *run, bool staged)
 {
-	EltBag		bags[2] = {source_bag(run, "elt_removed", rows->removed, rows->nremoved)};
-	int			nbags = 1;
-	char	   *sql;
-
-	if (staged != NULL)
-		bags[nbags++] = *staged;
 	if (!run->owned)
-		sql = delete_by_query(run, staged != NULL);
-	else if (list_length(run->load->key) == list_length(run->load->owned_target))
-		sql = delete_owned_whole(run, staged != NULL);
-	else
-		sql = delete_owned_part(run, staged != NULL);
-	run_statement(run, sql, bags, nbags);
+		return delete_by_query(run, staged);
+	if (list_length(run->load->key) == list_length(run->load->owned_target))
+		return delete_owned_whole(run, staged);
+	return delete_owned_part(run, staged);
+}
+
+static char *
+stage_sql(EltLoadRun *run)
+{
+	return psprintf("SELECT * FROM %s", query_as(run, "elt_q"));
+}
+
+static char *
+write_sql(EltLoadRun *run)
+{
+	return elt_apply_insert_sql(run, query_as(run, "elt_q"));
+}
+
+static char *
+write_staged_sql(EltLoadRun *run)
+{
+	return elt_apply_insert_sql(run, "elt_staged AS elt_q");
 }
 
 static void
 apply_mirror(EltLoadRun *run, EltLoadRows *rows)
 {
 	EltBag		added = source_bag(run, "elt_added", rows->added, rows->nadded);
-	EltBag		staged = {"elt_staged", InvalidOid, NULL, tuplestore_begin_heap(true, false, work_mem), 0};
+	EltBag		bags[2] = {
+		source_bag(run, "elt_removed", rows->removed, rows->nremoved),
+		{"elt_staged", InvalidOid, NULL, tuplestore_begin_heap(true, false, work_mem), 0}
+	};
+	EltBag	   *staged = &bags[1];
+	EltLoadPlans *plans = run->plans;
 	uint64		nstaged = 0;
 
 	if (rows->nadded > 0)
-		elt_exec_into(psprintf("SELECT * FROM %s", query_as(run, "elt_q")), &added, 1, staged.tuples, &staged.tupdesc, &nstaged);
-	staged.ntuples = nstaged;
-	delete_removed(run, rows, nstaged > 0 ? &staged : NULL);
+		elt_plan_run_into(plans ? plans->stage : elt_plan(stage_sql(run), &added, 1),
+						  &added, 1, staged->tuples, &staged->tupdesc, &nstaged);
+	staged->ntuples = nstaged;
 	if (nstaged > 0)
-		run_statement(run, elt_apply_insert_sql(run, "elt_staged AS elt_q"), &staged, 1);
-	tuplestore_end(staged.tuples);
+	{
+		run_plan(run, plans ? plans->delete_staged : elt_plan(delete_sql(run, true), bags, 2), bags, 2);
+		run_plan(run, plans ? plans->write_staged : elt_plan(write_staged_sql(run), staged, 1), staged, 1);
+	}
+	else
+		run_plan(run, plans ? plans->delete_all : elt_plan(delete_sql(run, false), bags, 1), bags, 1);
+	tuplestore_end(staged->tuples);
 }
 
 void
@@ -224,9 +247,41 @@ elt_apply(EltLoadRun *run, EltLoadRows *rows)
 	{
 		EltBag		added = source_bag(run, "elt_added", rows->added, rows->nadded);
 
-		run_statement(run, elt_apply_insert_sql(run, query_as(run, "elt_q")), &added, 1);
+		run_plan(run, run->plans ? run->plans->write : elt_plan(write_sql(run), &added, 1), &added, 1);
 	}
 	error_context_stack = context.previous;
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(mine);
+}
+
+/* The descriptor that the staged rows will have. */
+static TupleDesc
+staged_desc(EltLoadRun *run, EltPlan *stage, EltBag *added)
+{
+	Tuplestorestate *none = tuplestore_begin_heap(true, false, work_mem);
+	EltBag		empty = *added;
+	TupleDesc	desc;
+
+	empty.tuples = none;
+	elt_plan_run_into(stage, &empty, 1, none, &desc, NULL);
+	tuplestore_end(none);
+	return desc;
+}
+
+EltLoadPlans *
+elt_apply_prepare(EltLoadRun *run)
+{
+	EltLoadPlans *plans = palloc0(sizeof(EltLoadPlans));
+	EltBag		added = source_bag(run, "elt_added", NULL, NOMINAL_ROWS);
+	EltBag		bags[2] = {source_bag(run, "elt_removed", NULL, NOMINAL_ROWS), {"elt_staged", InvalidOid, NULL, NULL, NOMINAL_ROWS}};
+
+	plans->write = elt_plan(write_sql(run), &added, 1);
+	if (!run->mirror)
+		return plans;
+	plans->stage = elt_plan(stage_sql(run), &added, 1);
+	plans->staged = bags[1].tupdesc = staged_desc(run, plans->stage, &added);
+	plans->delete_staged = elt_plan(delete_sql(run, true), bags, 2);
+	plans->delete_all = elt_plan(delete_sql(run, false), bags, 1);
+	plans->write_staged = elt_plan(write_staged_sql(run), &bags[1], 1);
+	return plans;
 }

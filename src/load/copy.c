@@ -25,7 +25,7 @@
 #include "load/load.h"
 
 /* source rows that are tried together where there are bad ones */
-#define CHUNK_ROWS		20000
+#define CHUNK_ROWS		4096
 #define FETCH_ROWS		1000
 
 /* Counts the rows that a statement returns, and tells the progress now and then. */

@@ -24,6 +24,18 @@ typedef struct EltLoadCounts
 	int64		rejected;
 } EltLoadCounts;
 
+/* The statements of apply.c, planned once for when rows are taken apart. */
+typedef struct EltLoadPlans
+{
+	EltPlan    *write;			/* query over the added rows -> target */
+	EltPlan    *stage;			/* query over the added rows */
+	EltPlan    *delete_staged;	/* what the removed rows had made and is not
+								 * staged */
+	EltPlan    *delete_all;		/* the same where nothing is staged */
+	EltPlan    *write_staged;	/* staged -> target */
+	TupleDesc	staged;
+} EltLoadPlans;
+
 /* A batch of a load, being run as the load's owner. */
 typedef struct EltLoadRun
 {
@@ -39,6 +51,8 @@ typedef struct EltLoadRun
 	bool		owned;			/* the target's key holds the source's primary
 								 * key */
 	bool		guarded;		/* bad rows go to quarantine */
+	EltLoadPlans *plans;		/* NULL: each statement is planned for the
+								 * rows at hand */
 	int64		kept;			/* rejected rows of this load, while a batch
 								 * is taken apart */
 	bool		supersede;		/* there are rejected rows that a newer
@@ -47,6 +61,9 @@ typedef struct EltLoadRun
 
 /* apply.c: write changed rows to the target, as one command each for what is to delete and to write. Adds to run->counts. */
 extern void elt_apply(EltLoadRun *run, EltLoadRows *rows);
+
+/* What elt_apply will run, planned for many small sets of rows; in the current memory context. */
+extern EltLoadPlans *elt_apply_prepare(EltLoadRun *run);
 
 /* The statement that writes what is selected from `from` (with the alias elt_q). */
 extern char *elt_apply_insert_sql(EltLoadRun *run, const char *from);

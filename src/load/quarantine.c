@@ -226,29 +226,43 @@ reject_group(EltLoadRun *run, EltLoadRows *rows, ErrorData *error)
 	check_limit(run, error);
 }
 
-/* rows have failed with this error. */
+static void take_apart(EltLoadRun *run, EltLoadRows *rows, ErrorData *error);
+
+/* If the first half works, the error is in the second one: that is not tried as a whole. */
 static void
-bisect(EltLoadRun *run, EltLoadRows *rows, ErrorData *error)
+bisect(EltLoadRun *run, EltLoadRows *rows)
 {
-	EltLoadRows *halves[2];
+	EltLoadRows *first;
+	EltLoadRows *second;
+	ErrorData  *error;
+
+	elt_rows_halve(rows, &first, &second);
+	if (elt_attempt(run, apply_all, first, &error))
+		take_apart(run, second, NULL);
+	else
+	{
+		take_apart(run, first, error);
+		if (!elt_attempt(run, apply_all, second, &error))
+			take_apart(run, second, error);
+	}
+	elt_rows_free(first);
+	elt_rows_free(second);
+}
+
+/* rows do not work as a whole. error: what they failed with, NULL: not tried yet. */
+static void
+take_apart(EltLoadRun *run, EltLoadRows *rows, ErrorData *error)
+{
 	MemoryContext mine;
 	MemoryContext old;
 
 	CHECK_FOR_INTERRUPTS();
 	mine = AllocSetContextCreate(CurrentMemoryContext, "elt bisection", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(mine);
-	if (rows->ngroups == 1)
+	if (rows->ngroups > 1)
+		bisect(run, rows);
+	else if (error != NULL || !elt_attempt(run, apply_all, rows, &error))
 		reject_group(run, rows, error);
-	else
-	{
-		elt_rows_halve(rows, &halves[0], &halves[1]);
-		for (int i = 0; i < 2; i++)
-		{
-			if (!elt_attempt(run, apply_all, halves[i], &error))
-				bisect(run, halves[i], error);
-			elt_rows_free(halves[i]);
-		}
-	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(mine);
 }
@@ -292,7 +306,11 @@ elt_apply_guarded(EltLoadRun *run, EltLoadRows *rows)
 	if (run->mirror && !run->owned && rows->nremoved > 0)
 		rows = remove_first(run, rows);
 	if (rows->ngroups > 0)
-		bisect(run, rows, error);
+	{
+		run->plans = elt_apply_prepare(run);
+		take_apart(run, rows, error);
+		run->plans = NULL;
+	}
 	elt_progress_phase(ELT_PHASE_APPLY);
 }
 

@@ -89,6 +89,8 @@ take(EltLoadRows *rows, Tuplestorestate *store, uint32 n)
 			elog(ERROR, "changed rows end too early");
 		tuples = lappend(tuples, ExecCopySlotMinimalTuple(rows->slot));
 	}
+	/* one that was read back from disk is in the caller's short-lived context */
+	ExecClearTuple(rows->slot);
 	return tuples;
 }
 

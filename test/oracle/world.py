@@ -160,13 +160,13 @@ class World:
         session.begin(rng.choice(LEVELS))
         table = consumer.table if consumer.table.writable else self.tables[0]
         savepoint = False
-        for _ in range(rng.choice((1, 1, 2, 3))):
-            if rng.random() < 0.3:
-                write(session, table, rng)
-                yield
-            if rng.random() < 0.15:
+        for _ in range(rng.choice((1, 1, 2, 3, 4))):
+            if rng.random() < 0.2:
                 session.sql('SAVEPOINT c')
                 savepoint = True
+            if rng.random() < 0.4:
+                write(session, table, rng)
+                yield
             if rng.random() < 0.25:
                 consumer = rng.choice(ready)
             done = yield from self.consume(session, consumer, rng)
@@ -174,9 +174,11 @@ class World:
                 consumer.expect(session)
                 session.counts['checks while others write'] += 1
             yield
-            if savepoint and rng.random() < 0.5:
+            if savepoint and rng.random() < 0.3:
                 session.sql('ROLLBACK TO c')
                 yield
+        if rng.random() < 0.3:
+            write(session, table, rng)
         finish(self, session, rng)
 
     def consume(self, session, consumer, rng):

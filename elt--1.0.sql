@@ -87,6 +87,7 @@ CREATE TABLE elt.consumer (
     end_passed integer NOT NULL,
     chunks integer NOT NULL,
     chunks_done integer NOT NULL,
+    chunk_key text,                     -- the key by whose hash the chunks were made, else NULL
     advanced timestamptz NOT NULL
 );
 CREATE INDEX consumer_capture_idx ON elt.consumer (capture);
@@ -128,6 +129,10 @@ COMMENT ON FUNCTION elt.capture() IS 'statement trigger that writes the change l
 CREATE FUNCTION elt.capture_moves() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'elt_sql_capture_moves';
 COMMENT ON FUNCTION elt.capture_moves() IS 'statement trigger for rows that a MERGE moves between partitions; created by elt.track';
+
+CREATE FUNCTION elt.capture_generated() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'elt_sql_capture_generated';
+COMMENT ON FUNCTION elt.capture_generated() IS 'row trigger for generated columns of partitions with another layout than the root; created by elt.track';
 
 CREATE FUNCTION elt.track(relation regclass, images text DEFAULT 'row', method text DEFAULT 'trigger',
                           on_partition_drop text DEFAULT 'resync') RETURNS void
@@ -205,7 +210,7 @@ ALTER EVENT TRIGGER elt_ddl_command_end ENABLE ALWAYS;
 ALTER EVENT TRIGGER elt_table_rewrite ENABLE ALWAYS;
 ALTER EVENT TRIGGER elt_sql_drop ENABLE ALWAYS;
 
-REVOKE ALL ON FUNCTION elt.capture(), elt.capture_moves(), elt.on_ddl_command_end(), elt.on_table_rewrite(),
+REVOKE ALL ON FUNCTION elt.capture(), elt.capture_moves(), elt.capture_generated(), elt.on_ddl_command_end(), elt.on_table_rewrite(),
     elt.on_sql_drop() FROM PUBLIC;
 GRANT SELECT ON elt.tracked TO PUBLIC;
 -- Definitions of loads, and the rows they could not load.

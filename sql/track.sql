@@ -27,7 +27,7 @@ SELECT p.proname, has_function_privilege('public', p.oid, 'EXECUTE') AS public_e
 FROM pg_proc p
 WHERE p.pronamespace = 'elt'::regnamespace
   AND p.proname IN ('track', 'untrack', 'create_stream', 'advance_stream', 'drop_stream',
-                    'capture', 'capture_moves', 'on_ddl_command_end', 'on_table_rewrite', 'on_sql_drop')
+                    'capture', 'capture_moves', 'capture_generated', 'on_ddl_command_end', 'on_table_rewrite', 'on_sql_drop')
 ORDER BY 2, 1;
 SELECT evtname, evtevent, evtenabled FROM pg_event_trigger WHERE evtname LIKE 'elt%' ORDER BY 1;
 

@@ -13,10 +13,12 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "access/sysattr.h"
 #include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_class.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
@@ -32,6 +34,7 @@
 #include "capture/locks.h"
 #include "capture/log.h"
 #include "capture/mark.h"
+#include "capture/net.h"
 #include "capture/reader.h"
 #include "capture/segment.h"
 #include "capture/tree.h"
@@ -70,7 +73,10 @@ elt_offset_of_snapshot(Snapshot snapshot)
 	for (uint32 i = 0; i < snapshot->xcnt; i++)
 		offset->xip[offset->nxip++] = widen_xid(snapshot->xip[i], next);
 
-	/* one's own xid is never in one's own snapshot, yet what it writes later is to come */
+	/*
+	 * one's own xid is never in one's own snapshot, yet what it writes later
+	 * is to come
+	 */
 	offset->own_xid = elt_log_position(&offset->own_serial);
 	if (offset->own_xid != 0 && (uint64) offset->own_xid < offset->xmax)
 	{
@@ -139,6 +145,30 @@ find_resync(EltBatch *batch, EltOffset *now, bool truncate_matters)
 	}
 }
 
+/*
+ * By what net.c finds a row's chunk, as text: the primary key's columns and their collations, or the whole row without the columns dropped by now.
+ */
+static char *
+chunk_key(Relation root)
+{
+	TupleDesc	desc = RelationGetDescr(root);
+	Bitmapset  *attrs = RelationGetIndexAttrBitmap(root, INDEX_ATTR_BITMAP_PRIMARY_KEY);
+	bool		by_key = elt_net_by_key(root);
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (by_key && bms_is_member(att->attnum - FirstLowInvalidHeapAttributeNumber, attrs))
+			appendStringInfo(&text, "%d:%u ", att->attnum, att->attcollation);
+		else if (!by_key && att->attisdropped)
+			appendStringInfo(&text, "-%d ", att->attnum);
+	}
+	return text.data;
+}
+
 /* Decide where the window ends: where it was recorded to end, else now. */
 static void
 find_window(EltBatch *batch, bool truncate_matters)
@@ -151,6 +181,13 @@ find_window(EltBatch *batch, bool truncate_matters)
 	{
 		now->passed = Max(now->passed, consumer->offset->passed);
 		find_resync(batch, now, truncate_matters);
+
+		/*
+		 * under another key, rows of the chunks to come are in those that
+		 * were applied; new rows alone are not told by key
+		 */
+		if (truncate_matters && consumer->end != NULL && strcmp(consumer->chunk_key, chunk_key(batch->root)) != 0)
+			batch->resync = "the primary key was changed, or a column of a table without one was dropped";
 	}
 	batch->fresh = consumer->end == NULL || batch->resync != NULL;
 	batch->to = batch->fresh ? now : consumer->end;
@@ -310,11 +347,13 @@ elt_batch_end(EltBatch *batch)
 		consumer->end = batch->to;
 		consumer->chunks = batch->chunks;
 		consumer->chunks_done = batch->chunk + 1;
+		consumer->chunk_key = chunk_key(batch->root);
 	}
 	else
 	{
 		consumer->offset = batch->to;
 		consumer->end = NULL;
+		consumer->chunk_key = NULL;
 		consumer->chunks = consumer->chunks_done = 0;
 	}
 	elt_consumer_update(consumer);

@@ -25,7 +25,7 @@ typedef struct EltBatch
 /*
  * Lock the consumer and its source, take the snapshot, make it active and find the window. Errors: 40001 where the transaction's snapshot is older than
  * what it must see, 55006 while a statement that changes the source is running, 42P01 where the source is gone. truncate_matters: false for who only wants new
- * rows: a TRUNCATE is then no reason to resynchronise.
+ * rows: a TRUNCATE, or another primary key, is then no reason to resynchronise.
  */
 extern EltBatch *elt_batch_begin(int32 consumer, bool truncate_matters);
 

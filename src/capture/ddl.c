@@ -144,6 +144,7 @@ follow_tree(EltCapture *capture, bool created)
 	{
 		if (list_member_oid(noted, lfirst_oid(lc)))
 		{
+			elt_tree_follow_layout(lfirst_oid(lc));
 			if (!elt_tree_has_triggers(lfirst_oid(lc)))
 				elt_mark_relation(capture->relid, "a trigger of change tracking was disabled or dropped");
 			continue;

@@ -8,6 +8,10 @@ CREATE FUNCTION elt.capture_moves() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'elt_sql_capture_moves';
 COMMENT ON FUNCTION elt.capture_moves() IS 'statement trigger for rows that a MERGE moves between partitions; created by elt.track';
 
+CREATE FUNCTION elt.capture_generated() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'elt_sql_capture_generated';
+COMMENT ON FUNCTION elt.capture_generated() IS 'row trigger for generated columns of partitions with another layout than the root; created by elt.track';
+
 CREATE FUNCTION elt.track(relation regclass, images text DEFAULT 'row', method text DEFAULT 'trigger',
                           on_partition_drop text DEFAULT 'resync') RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'elt_sql_track';
@@ -84,6 +88,6 @@ ALTER EVENT TRIGGER elt_ddl_command_end ENABLE ALWAYS;
 ALTER EVENT TRIGGER elt_table_rewrite ENABLE ALWAYS;
 ALTER EVENT TRIGGER elt_sql_drop ENABLE ALWAYS;
 
-REVOKE ALL ON FUNCTION elt.capture(), elt.capture_moves(), elt.on_ddl_command_end(), elt.on_table_rewrite(),
+REVOKE ALL ON FUNCTION elt.capture(), elt.capture_moves(), elt.capture_generated(), elt.on_ddl_command_end(), elt.on_table_rewrite(),
     elt.on_sql_drop() FROM PUBLIC;
 GRANT SELECT ON elt.tracked TO PUBLIC;

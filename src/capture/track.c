@@ -79,7 +79,7 @@ check_kind(Relation rel)
 			refuse(relid, "a materialized view", "Track the tables that it reads.");
 			break;
 		case RELKIND_FOREIGN_TABLE:
-			refuse(relid, "a foreign table", "Track it on its own server, or load it by a cursor column.");
+			refuse(relid, "a foreign table", "Track it on its own server.");
 			break;
 		default:
 			refuse(relid, "not a table", "Only tables and partitioned tables can be tracked.");
@@ -116,7 +116,7 @@ check_leaves(List *members)
 	{
 		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_FOREIGN_TABLE)
 			refuse(lfirst_oid(lc), "a foreign table below a partitioned one",
-				   "Detach it, or load it by a cursor column.");
+				   "Detach it first.");
 		elt_tree_check_loggable(lfirst_oid(lc));
 	}
 }

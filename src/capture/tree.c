@@ -17,6 +17,7 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_class.h"
+#include "catalog/partition.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_subscription_rel.h"
 #include "catalog/pg_trigger.h"
@@ -29,10 +30,18 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "base/compat.h"
 #include "base/sql.h"
 #include "capture/batch.h"
 #include "capture/mark.h"
 #include "capture/tree.h"
+
+typedef enum Where
+{
+	EVERYWHERE,
+	PARTITIONED,				/* root and intermediates */
+	GENERATING_LEAVES			/* see generates_differently */
+} Where;
 
 typedef struct CaptureTrigger
 {
@@ -41,19 +50,21 @@ typedef struct CaptureTrigger
 	const char *when;
 	const char *referencing;
 	const char *function;		/* in schema elt */
-	bool		partitioned_only;
+	Where		where;
 } CaptureTrigger;
 
 static const CaptureTrigger capture_triggers[] = {
 	{"elt_capture_insert", TRIGGER_TYPE_INSERT, "AFTER INSERT",
-	"REFERENCING NEW TABLE AS elt_new", "capture", false},
+	"REFERENCING NEW TABLE AS elt_new", "capture", EVERYWHERE},
 	{"elt_capture_update", TRIGGER_TYPE_UPDATE, "AFTER UPDATE",
-	"REFERENCING OLD TABLE AS elt_old NEW TABLE AS elt_new", "capture", false},
+	"REFERENCING OLD TABLE AS elt_old NEW TABLE AS elt_new", "capture", EVERYWHERE},
 	{"elt_capture_delete", TRIGGER_TYPE_DELETE, "AFTER DELETE",
-	"REFERENCING OLD TABLE AS elt_old", "capture", false},
-	{"elt_capture_truncate", TRIGGER_TYPE_TRUNCATE, "AFTER TRUNCATE", "", "capture", false},
+	"REFERENCING OLD TABLE AS elt_old", "capture", EVERYWHERE},
+	{"elt_capture_truncate", TRIGGER_TYPE_TRUNCATE, "AFTER TRUNCATE", "", "capture", EVERYWHERE},
 	{"elt_capture_moves", TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_UPDATE, "BEFORE UPDATE",
-	"", "capture_moves", true},
+	"", "capture_moves", PARTITIONED},
+	{"elt_capture_generated", TRIGGER_TYPE_ROW | TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_INSERT, "BEFORE INSERT",
+	"", "capture_generated", GENERATING_LEAVES},
 };
 
 static Oid
@@ -68,11 +79,43 @@ elt_tree_is_capturing(const Trigger *trigger)
 	return trigger->tgfoid == trigger_function("capture");
 }
 
-/* Does a relation of this kind need the trigger? */
+/*
+ * Has a leaf stored generated columns, and another layout than a table above it? An INSERT that is routed there from that table puts the row as it was
+ * before routing, without those columns, into the transition table; unless the leaf has a BEFORE INSERT ROW trigger.
+ */
 static bool
-needs(char relkind, const CaptureTrigger *trigger)
+generates_differently(Relation leaf)
 {
-	return relkind == RELKIND_PARTITIONED_TABLE || !trigger->partitioned_only;
+	TupleDesc	desc = RelationGetDescr(leaf);
+	ListCell   *lc;
+
+	if (leaf->rd_rel->relkind != RELKIND_RELATION || !leaf->rd_rel->relispartition ||
+		desc->constr == NULL || !desc->constr->has_generated_stored)
+		return false;
+	foreach(lc, get_partition_ancestors(RelationGetRelid(leaf)))
+	{
+		Relation	above = table_open(lfirst_oid(lc), AccessShareLock);
+		bool		differs = elt_attrmap_if_needed(RelationGetDescr(above), desc) != NULL;
+
+		table_close(above, NoLock);
+		if (differs)
+			return true;
+	}
+	return false;
+}
+
+static bool
+needs(Relation rel, const CaptureTrigger *trigger)
+{
+	switch (trigger->where)
+	{
+		case PARTITIONED:
+			return rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
+		case GENERATING_LEAVES:
+			return generates_differently(rel);
+		default:
+			return true;
+	}
 }
 
 List *
@@ -113,7 +156,7 @@ elt_tree_has_triggers(Oid relid)
 	{
 		bool		enabled;
 
-		if (needs(rel->rd_rel->relkind, &capture_triggers[i]))
+		if (needs(rel, &capture_triggers[i]))
 			complete &= find_trigger(rel, &capture_triggers[i], &enabled) != NULL && enabled;
 	}
 	table_close(rel, NoLock);
@@ -168,7 +211,7 @@ add_trigger(Oid relid, const CaptureTrigger *trigger)
 	Relation	rel = table_open(relid, ShareRowExclusiveLock);
 	bool		enabled;
 	const char *name = find_trigger(rel, trigger, &enabled);
-	bool		needed = needs(rel->rd_rel->relkind, trigger);
+	bool		needed = needs(rel, trigger);
 
 	table_close(rel, NoLock);
 	if (!needed || enabled)
@@ -176,8 +219,9 @@ add_trigger(Oid relid, const CaptureTrigger *trigger)
 	if (name == NULL)
 	{
 		name = trigger->name;
-		run_own_ddl(psprintf("CREATE TRIGGER %s %s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION elt.%s()",
-							 name, trigger->when, table, trigger->referencing, trigger->function));
+		run_own_ddl(psprintf("CREATE TRIGGER %s %s ON %s %s FOR EACH %s EXECUTE FUNCTION elt.%s()",
+							 name, trigger->when, table, trigger->referencing,
+							 (trigger->type & TRIGGER_TYPE_ROW) ? "ROW" : "STATEMENT", trigger->function));
 	}
 	run_own_ddl(psprintf("ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER %s", table, quote_identifier(name)));
 	return true;
@@ -191,6 +235,16 @@ elt_tree_add_triggers(Oid relid)
 	for (int i = 0; i < lengthof(capture_triggers); i++)
 		changed |= add_trigger(relid, &capture_triggers[i]);
 	return changed;
+}
+
+void
+elt_tree_follow_layout(Oid relid)
+{
+	for (int i = 0; i < lengthof(capture_triggers); i++)
+	{
+		if (capture_triggers[i].where == GENERATING_LEAVES)
+			(void) add_trigger(relid, &capture_triggers[i]);
+	}
 }
 
 void

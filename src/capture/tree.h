@@ -26,6 +26,9 @@ extern bool elt_tree_complete(EltCapture *capture);
 extern bool elt_tree_add_triggers(Oid relid);
 extern void elt_tree_drop_triggers(Oid relid);
 
+/* Create the trigger that a partition needs since its columns, or those of a table above it, have changed. */
+extern void elt_tree_follow_layout(Oid relid);
+
 /* Is DDL of ours running, which our event triggers need not follow? */
 extern bool elt_tree_own_ddl(void);
 

@@ -29,6 +29,7 @@
 
 PG_FUNCTION_INFO_V1(elt_sql_capture);
 PG_FUNCTION_INFO_V1(elt_sql_capture_moves);
+PG_FUNCTION_INFO_V1(elt_sql_capture_generated);
 
 /* One transition table being read, in the root's column order. */
 typedef struct RowReader
@@ -287,4 +288,19 @@ elt_sql_capture_moves(PG_FUNCTION_ARGS)
 	ExecASInsertTriggers(estate, info, capture);
 	FreeExecutorState(estate);
 	return PointerGetDatum(NULL);
+}
+
+/* BEFORE INSERT of a row of a partition: just by being there it makes the server hand the row to the others as it was stored (see tree.c). */
+Datum
+elt_sql_capture_generated(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigdata->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) || !TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"elt.capture_generated\" can only be called by the triggers that elt.track creates"),
+				 errhint("Call elt.track on the table.")));
+	return PointerGetDatum(trigdata->tg_trigtuple);
 }

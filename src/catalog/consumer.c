@@ -36,7 +36,8 @@
 #define A_END_PASSED		13
 #define A_CHUNKS			14
 #define A_CHUNKS_DONE		15
-#define A_ADVANCED			16
+#define A_CHUNK_KEY			16
+#define A_ADVANCED			17
 
 /* pg_snapshot's text form, xmin:xmax:xip,... , is its only public one. */
 static EltOffset *
@@ -112,6 +113,7 @@ consumer_from_tuple(HeapTuple tuple, TupleDesc desc)
 	consumer->end = offset_from_columns(values, nulls, A_END_SNAPSHOT);
 	consumer->chunks = DatumGetInt32(values[A_CHUNKS - 1]);
 	consumer->chunks_done = DatumGetInt32(values[A_CHUNKS_DONE - 1]);
+	consumer->chunk_key = nulls[A_CHUNK_KEY - 1] ? NULL : TextDatumGetCString(values[A_CHUNK_KEY - 1]);
 	consumer->xmin = HeapTupleHeaderGetXmin(tuple->t_data);
 	return consumer;
 }
@@ -131,6 +133,8 @@ consumer_to_tuple(const EltConsumer *consumer, TupleDesc desc)
 	offset_to_columns(consumer->end, values, nulls, A_END_SNAPSHOT);
 	values[A_CHUNKS - 1] = Int32GetDatum(consumer->chunks);
 	values[A_CHUNKS_DONE - 1] = Int32GetDatum(consumer->chunks_done);
+	nulls[A_CHUNK_KEY - 1] = consumer->chunk_key == NULL;
+	values[A_CHUNK_KEY - 1] = consumer->chunk_key ? CStringGetTextDatum(consumer->chunk_key) : (Datum) 0;
 	values[A_ADVANCED - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	return heap_form_tuple(desc, values, nulls);
 }

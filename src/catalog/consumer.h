@@ -31,6 +31,7 @@ typedef struct EltConsumer
 	EltOffset  *end;			/* end of the window being applied in chunks, or NULL */
 	int32		chunks;
 	int32		chunks_done;
+	char	   *chunk_key;		/* what the chunks were made by, or NULL */
 	TransactionId xmin;			/* who wrote this version of the row */
 } EltConsumer;
 

@@ -25,9 +25,13 @@ typedef struct EltLoad
 	List	   *settings;		/* name, value, ... */
 } EltLoad;
 
-extern EltLoad *elt_load_by_name(const char *name); /* NULL: no node of this name; an error where it is no load */
+extern EltLoad *elt_load_by_name(const char *name); /* NULL: no node of this
+													 * name; an error where it
+													 * is no load */
 extern void elt_load_insert(EltLoad *load); /* makes the node too */
-extern void elt_load_delete(const EltLoad *load);	/* with its node, its rejected rows and its consumer */
+extern void elt_load_delete(const EltLoad *load);	/* with its node, its
+													 * rejected rows and its
+													 * consumer */
 
 typedef struct EltRejected
 {

@@ -78,6 +78,7 @@ CREATE TABLE elt.consumer (
     end_passed integer NOT NULL,
     chunks integer NOT NULL,
     chunks_done integer NOT NULL,
+    chunk_key text,                     -- the key by whose hash the chunks were made, else NULL
     advanced timestamptz NOT NULL
 );
 CREATE INDEX consumer_capture_idx ON elt.consumer (capture);

@@ -14,10 +14,12 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_class.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "nodes/value.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 #include "base/sql.h"
@@ -39,17 +41,26 @@ column_list(List *columns, const char *prefix)
 	return sql.data;
 }
 
+/* What an update sets: also key columns where equal is not the same. Others stay out, to leave rows that refer to the key unlocked. */
 static List *
-columns_outside_key(EltLoad *load)
+columns_to_update(EltLoadRun *run)
 {
-	return list_difference(load->columns, load->key);
+	List	   *columns = list_difference(run->load->columns, run->load->key);
+
+	for (int i = 0; i < run->key->ncolumns; i++)
+	{
+		if (!run->key->columns[i].exact)
+			columns = lappend(columns, makeString(run->key->columns[i].name));
+	}
+	return columns;
 }
 
 /* DO UPDATE only what differs, by image: equal is not the same. */
 static void
-append_on_conflict(StringInfo sql, EltLoad *load)
+append_on_conflict(StringInfo sql, EltLoadRun *run)
 {
-	List	   *columns = columns_outside_key(load);
+	EltLoad    *load = run->load;
+	List	   *columns = columns_to_update(run);
 	ListCell   *lc;
 	const char *separator = "";
 
@@ -82,26 +93,21 @@ elt_apply_insert_sql(EltLoadRun *run, const char *from)
 					 elt_qualified_name(load->target), column_list(load->columns, ""),
 					 column_list(load->columns, "elt_q."), from);
 	if (!run->append)
-		append_on_conflict(&sql, load);
+		append_on_conflict(&sql, run);
 	return sql.data;
+}
+
+char *
+elt_apply_target(EltLoadRun *run)
+{
+	return psprintf("%s%s AS elt_t", get_rel_relkind(run->load->target) == RELKIND_RELATION ? "ONLY " : "",
+					elt_qualified_name(run->load->target));
 }
 
 char *
 elt_apply_source(EltLoadRun *run)
 {
 	return psprintf("%s AS elt_s", elt_qualified_name(run->load->source));
-}
-
-/* Say which load it was, and what a cardinality violation means here. */
-static void
-apply_error_context(void *arg)
-{
-	EltLoadRun *run = arg;
-
-	if (geterrcode() == ERRCODE_CARDINALITY_VIOLATION && run->key != NULL)
-		errhint("No two rows of the query's result may have the same key (%s), and a subquery used as an expression may return one row only.",
-				column_list(run->load->key, ""));
-	errcontext("load \"%s\"", run->load->name);
 }
 
 static void
@@ -138,7 +144,7 @@ delete_owned_whole(EltLoadRun *run, bool staged)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "DELETE FROM %s AS elt_t USING (SELECT elt_r.* FROM elt_removed AS elt_r", elt_qualified_name(load->target));
+	appendStringInfo(&sql, "DELETE FROM %s USING (SELECT elt_r.* FROM elt_removed AS elt_r", elt_apply_target(run));
 	if (staged)
 		appendStringInfo(&sql, " WHERE NOT EXISTS (SELECT FROM elt_staged AS elt_n WHERE %s)",
 						 elt_key_match(run->key, "elt_n", load->owned_target, "elt_r", load->owned_source));
@@ -155,7 +161,7 @@ delete_owned_part(EltLoadRun *run, bool staged)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "DELETE FROM %s AS elt_t USING elt_removed AS elt_d WHERE %s", elt_qualified_name(load->target),
+	appendStringInfo(&sql, "DELETE FROM %s USING elt_removed AS elt_d WHERE %s", elt_apply_target(run),
 					 elt_key_match(run->key, "elt_t", load->owned_target, "elt_d", load->owned_source));
 	if (staged)
 		appendStringInfo(&sql, " AND NOT EXISTS (SELECT FROM elt_staged AS elt_n WHERE %s)",
@@ -171,7 +177,7 @@ delete_by_query(EltLoadRun *run, bool staged)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "DELETE FROM %s AS elt_t USING %s WHERE %s", elt_qualified_name(load->target), query_as(run, "elt_d"),
+	appendStringInfo(&sql, "DELETE FROM %s USING %s WHERE %s", elt_apply_target(run), query_as(run, "elt_d"),
 					 elt_key_match(run->key, "elt_t", load->key, "elt_d", load->key));
 	if (staged)
 		appendStringInfo(&sql, " AND NOT EXISTS (SELECT FROM elt_staged AS elt_n WHERE %s)",
@@ -238,9 +244,7 @@ elt_apply(EltLoadRun *run, EltLoadRows *rows)
 {
 	MemoryContext mine = AllocSetContextCreate(CurrentMemoryContext, "elt apply", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(mine);
-	ErrorContextCallback context = {error_context_stack, apply_error_context, run};
 
-	error_context_stack = &context;
 	if (run->mirror && rows->nremoved > 0)
 		apply_mirror(run, rows);
 	else if (rows->nadded > 0)
@@ -249,7 +253,6 @@ elt_apply(EltLoadRun *run, EltLoadRows *rows)
 
 		run_plan(run, run->plans ? run->plans->write : elt_plan(write_sql(run), &added, 1), &added, 1);
 	}
-	error_context_stack = context.previous;
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(mine);
 }

@@ -69,13 +69,17 @@ estimated_rows(Relation source)
 	return (int64) tuples;
 }
 
+/* Is there nothing that a mirror would have to delete? Others need not know, and may lack the right to look. */
 static bool
-target_is_empty(EltLoadRun *run)
+nothing_to_delete(EltLoadRun *run)
 {
 	uint64		nrows;
-	Tuplestorestate *out = tuplestore_begin_heap(false, false, work_mem);
+	Tuplestorestate *out;
 
-	elt_exec_into(psprintf("SELECT 1 FROM %s LIMIT 1", elt_qualified_name(run->load->target)), NULL, 0, out, NULL, &nrows);
+	if (!run->mirror)
+		return true;
+	out = tuplestore_begin_heap(false, false, work_mem);
+	elt_exec_into(psprintf("SELECT 1 FROM %s LIMIT 1", elt_apply_target(run)), NULL, 0, out, NULL, &nrows);
 	tuplestore_end(out);
 	return nrows == 0;
 }
@@ -98,14 +102,14 @@ copy_whole(EltLoadRun *run, void *arg)
 {
 	const char *query = psprintf("(%s) AS elt_q", run->load->query);
 	CountReceiver counter = {{count_row, count_startup, count_shutdown, count_shutdown, DestNone}};
-	bool		was_empty = *(bool *) arg;
+	bool		only_adds = *(bool *) arg;
 
 	counter.total = estimated_rows(run->batch->root);
 	elt_progress_rows(0, counter.total);
 	run_counted(run, psprintf("%s RETURNING 1", elt_apply_insert_sql(run, query)), &counter.pub);
-	if (run->mirror && !was_empty)
-		run_counted(run, psprintf("DELETE FROM %s AS elt_t WHERE NOT EXISTS (SELECT FROM %s WHERE %s)",
-								  elt_qualified_name(run->load->target), query,
+	if (!only_adds)
+		run_counted(run, psprintf("DELETE FROM %s WHERE NOT EXISTS (SELECT FROM %s WHERE %s)",
+								  elt_apply_target(run), query,
 								  elt_key_match(run->key, "elt_t", run->load->key, "elt_q", run->load->key)), NULL);
 }
 
@@ -117,7 +121,7 @@ delete_without_source(EltLoadRun *run)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "DELETE FROM %s AS elt_t", elt_qualified_name(load->target));
+	appendStringInfo(&sql, "DELETE FROM %s", elt_apply_target(run));
 	if (run->owned)
 		appendStringInfo(&sql, " WHERE NOT EXISTS (SELECT FROM %s WHERE %s)", elt_apply_source(run),
 						 elt_key_match(run->key, "elt_t", load->owned_target, "elt_s", load->owned_source));
@@ -185,16 +189,16 @@ read_chunk(EltLoadRun *run, Portal portal, bool with_removed, MemoryContext scra
 }
 
 static void
-copy_in_chunks(EltLoadRun *run, bool was_empty)
+copy_in_chunks(EltLoadRun *run, bool only_adds)
 {
-	bool		replace = run->mirror && run->owned && !was_empty;
+	bool		replace = run->owned && !only_adds;
 	int64		total = estimated_rows(run->batch->root);
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "elt copy", ALLOCSET_DEFAULT_SIZES);
 	Portal		portal;
 	int64		done = 0;
 	int64		last;
 
-	if (run->mirror && !was_empty)
+	if (!only_adds)
 		delete_without_source(run);
 	SPI_connect();
 	portal = SPI_cursor_open_with_args(NULL, psprintf("SELECT %s FROM %s", live_columns(run->desc), elt_apply_source(run)),
@@ -220,12 +224,12 @@ copy_in_chunks(EltLoadRun *run, bool was_empty)
 void
 elt_load_copy(EltLoadRun *run)
 {
-	bool		was_empty = target_is_empty(run);
+	bool		only_adds = nothing_to_delete(run);
 	ErrorData  *error;
 
 	elt_progress_phase(ELT_PHASE_COPY);
 	if (!run->guarded)
-		copy_whole(run, &was_empty);
-	else if (!elt_attempt(run, copy_whole, &was_empty, &error))
-		copy_in_chunks(run, was_empty);
+		copy_whole(run, &only_adds);
+	else if (!elt_attempt(run, copy_whole, &only_adds, &error))
+		copy_in_chunks(run, only_adds);
 }

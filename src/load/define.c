@@ -233,7 +233,7 @@ check_deferred(Relation target, EltLoad *load)
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("on_error => 'quarantine' cannot tell rows that a deferred constraint of \"%s\" refuses",
 							RelationGetRelationName(target)),
-					 errdetail("Trigger \"%s\" is INITIALLY DEFERRED.", triggers->triggers[i].tgname),
+					 errdetail("Constraint \"%s\" is INITIALLY DEFERRED.", get_constraint_name(triggers->triggers[i].tgconstraint)),
 					 errhint("Make the constraint INITIALLY IMMEDIATE, or use on_error => 'stop'.")));
 	}
 }
@@ -243,6 +243,22 @@ in_same_tree(Oid a, Oid b)
 {
 	return a == b || list_member_oid(find_all_inheritors(a, AccessShareLock, NULL), b) ||
 		list_member_oid(find_all_inheritors(b, AccessShareLock, NULL), a);
+}
+
+/* What a load writes must follow from the source and from lookups: were the target one of these, batches would depend on each other. */
+static void
+check_target_is_not_read(EltLoad *load, EltLoadQuery *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, query->relations)
+	{
+		if (in_same_tree(lfirst_oid(lc), load->target))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("query of load \"%s\" reads its target \"%s\"", load->name, get_rel_name(load->target)),
+					 errhint("What a load writes must follow from the source and from lookups alone.")));
+	}
 }
 
 static void
@@ -519,11 +535,7 @@ describe_load(EltLoad *load, const char *query_text, EltCapture *capture)
 	query = query_text != NULL ? elt_load_query_analyze(query_text, load->source, load->name) :
 		elt_load_query_default(load->source, load->target, load->name);
 	load->query = query->sql;
-	if (list_member_oid(query->lookups, load->target))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("query of load \"%s\" reads its target \"%s\"", load->name, RelationGetRelationName(target)),
-				 errhint("What a load writes must follow from the source and from lookups alone.")));
+	check_target_is_not_read(load, query);
 	check_columns(target, load, query);
 	check_key_is_loaded(load, query);
 	find_owned(target, source, load, query);
@@ -564,7 +576,8 @@ handle_existing(EltLoad *existing, EltLoad *wanted, const char *if_exists)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("load \"%s\" exists with another definition", existing->name),
 				 errdetail("Changing a load is not supported yet."),
-				 errhint("Drop it with elt.drop_load, then create it anew; initial => 'none' keeps the target's rows as they are.")));
+				 errhint("Drop it with elt.drop_load and create it anew; to load nothing twice, do so in one REPEATABLE READ transaction, "
+						 "after elt.run_batch and with initial => 'none'.")));
 }
 
 Datum

@@ -11,7 +11,9 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/nbtree.h"
 #include "access/stratnum.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_operator.h"
 #include "lib/stringinfo.h"
@@ -95,6 +97,17 @@ operator_name(Oid operator)
 	return name;
 }
 
+/* Are equal values of an index column the same? As for numeric 1.0 and 1.00, not always. */
+static bool
+is_exact(Relation index, int column)
+{
+	Oid			type = index->rd_opcintype[column];
+	Oid			proc = get_opfamily_proc(index->rd_opfamily[column], type, type, BTEQUALIMAGE_PROC);
+
+	return OidIsValid(proc) && index->rd_rel->relam == BTREE_AM_OID &&
+		DatumGetBool(OidFunctionCall1Coll(proc, index->rd_indcollation[column], ObjectIdGetDatum(type)));
+}
+
 EltKey *
 elt_key_of_index(Oid indexid)
 {
@@ -115,6 +128,7 @@ elt_key_of_index(Oid indexid)
 		column->equals = operator_name(operator);
 		column->collate = OidIsValid(index->rd_indcollation[i]) ?
 			psprintf(" COLLATE %s", elt_collation_name(index->rd_indcollation[i])) : "";
+		column->exact = is_exact(index, i);
 	}
 	index_close(index, AccessShareLock);
 	return key;

@@ -10,6 +10,8 @@ typedef struct EltKeyColumn
 	char	   *name;
 	char	   *equals;			/* OPERATOR(schema.=) of the index */
 	char	   *collate;		/* " COLLATE schema.name" of the index, or "" */
+	bool		exact;			/* values that are equal are the same, byte
+								 * for byte */
 } EltKeyColumn;
 
 typedef struct EltKey

@@ -68,6 +68,9 @@ extern EltLoadPlans *elt_apply_prepare(EltLoadRun *run);
 /* The statement that writes what is selected from `from` (with the alias elt_q). */
 extern char *elt_apply_insert_sql(EltLoadRun *run, const char *from);
 
+/* The target under the name elt_t, to delete from: where it is an inheritance parent, its own rows only, as its key is theirs only. */
+extern char *elt_apply_target(EltLoadRun *run);
+
 /* The source under the name elt_s, read in full or, in a call with a bag that replaces it, from that bag. */
 extern char *elt_apply_source(EltLoadRun *run);
 

@@ -289,9 +289,30 @@ remove_first(EltLoadRun *run, EltLoadRows *rows)
 	return added;
 }
 
+/* rows do not work as a whole: write what does, reject the others. */
+static void
+quarantine(EltLoadRun *run, EltLoadRows *rows, ErrorData *error)
+{
+	EltLoadRows *left = rows;
+
+	run->kept = elt_rejected_count(run->load->node, run->load->max_rejected + 1);
+	if (run->mirror && !run->owned && rows->nremoved > 0)
+		left = remove_first(run, rows);
+	if (left->ngroups > 0)
+	{
+		run->plans = elt_apply_prepare(run);
+		take_apart(run, left, error);
+		run->plans = NULL;
+	}
+	if (left != rows)
+		elt_rows_free(left);
+}
+
 void
 elt_apply_guarded(EltLoadRun *run, EltLoadRows *rows)
 {
+	MemoryContext mine;
+	MemoryContext old;
 	ErrorData  *error;
 
 	if (!run->guarded)
@@ -302,15 +323,12 @@ elt_apply_guarded(EltLoadRun *run, EltLoadRows *rows)
 	if (elt_attempt(run, apply_all, rows, &error))
 		return;
 	elt_progress_phase(ELT_PHASE_QUARANTINE);
-	run->kept = elt_rejected_count(run->load->node, run->load->max_rejected + 1);
-	if (run->mirror && !run->owned && rows->nremoved > 0)
-		rows = remove_first(run, rows);
-	if (rows->ngroups > 0)
-	{
-		run->plans = elt_apply_prepare(run);
-		take_apart(run, rows, error);
-		run->plans = NULL;
-	}
+	mine = AllocSetContextCreate(CurrentMemoryContext, "elt quarantine", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(mine);
+	quarantine(run, rows, error);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(mine);
+	FreeErrorData(error);
 	elt_progress_phase(ELT_PHASE_APPLY);
 }
 

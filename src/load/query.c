@@ -56,10 +56,12 @@ typedef struct Analysis
 {
 	const char *text;			/* what is being parsed */
 	const char *load_name;
+	bool		stored;			/* the text was accepted before */
 	Oid			source;
 	char	   *source_name;	/* qualified and quoted */
 	List	   *source_tree;	/* OIDs of source and what inherits from it */
 	List	   *lookups;
+	List	   *relations;		/* what is read at any level, but the source */
 	List	   *views;			/* OIDs of views surveyed */
 	Oid			view;			/* the view named in the query whose
 								 * definition is being surveyed */
@@ -102,6 +104,9 @@ parse_error_context(void *arg)
 		internalerrposition(position);
 		internalerrquery(a->text);
 	}
+	if (a->stored)
+		errhint("The query is kept as text. If what it names was renamed, moved or dropped since, undo that, or drop the load with "
+				"elt.drop_load and create it anew.");
 	errcontext("query of load \"%s\"", a->load_name);
 }
 
@@ -197,6 +202,7 @@ survey_relation(Analysis *a, RangeTblEntry *rte)
 	check_source_mention(a, rte);
 	if (relid == a->source)
 		return;
+	a->relations = list_append_unique_oid(a->relations, relid);
 	if (!OidIsValid(a->view))
 		a->lookups = list_append_unique_oid(a->lookups, relid);
 	if (rte->relkind == RELKIND_VIEW)
@@ -764,9 +770,24 @@ elt_load_query_analyze(const char *text, Oid source, const char *load_name)
 	(void) column_walker((Node *) query, &a);
 	describe_result(&a, query, result);
 	result->lookups = a.lookups;
+	result->relations = a.relations;
 	result->is_volatile = contain_volatile_functions((Node *) query);
 	write_canonical(&a, query, result);
 	return result;
+}
+
+void
+elt_load_query_check(const char *sql, Oid source, const char *load_name)
+{
+	Analysis	a = {.load_name = load_name,.source = source,.stored = true};
+
+	(void) count_walker((Node *) parse_statement(&a, sql), &a);
+	if (a.reads == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("query of load \"%s\" no longer reads its source, which is \"%s\" now", load_name, relation_label(source)),
+				 errdetail("The source was renamed or moved, and another relation has its former name."),
+				 errhint("Undo that, or drop the load with elt.drop_load and create it anew.")));
 }
 
 EltLoadQuery *

@@ -20,6 +20,7 @@ typedef struct EltLoadQuery
 	bool		is_volatile;	/* calls a volatile function */
 	List	   *lookups;		/* OIDs of the other relations that it names,
 								 * views included */
+	List	   *relations;		/* OIDs of those and of what views read */
 } EltLoadQuery;
 
 /*
@@ -28,6 +29,9 @@ typedef struct EltLoadQuery
  * relations read stay locked (AccessShareLock) until the transaction ends.
  */
 extern EltLoadQuery *elt_load_query_analyze(const char *text, Oid source, const char *load_name);
+
+/* Before a stored query runs: an error where it cannot be read any more, or where its names mean something else than its source. */
+extern void elt_load_query_check(const char *sql, Oid source, const char *load_name);
 
 /* The query of a load without one: the columns, by name, that source and target share, in the target's order, without its generated ones. */
 extern EltLoadQuery *elt_load_query_default(Oid source, Oid target, const char *load_name);

@@ -39,7 +39,9 @@
 #include "capture/net.h"
 #include "capture/segment.h"
 #include "capture/track.h"
+#include "catalog/table.h"
 #include "load/load.h"
+#include "load/query.h"
 
 PG_FUNCTION_INFO_V1(elt_sql_run_batch);
 PG_FUNCTION_INFO_V1(elt_sql_run_node);
@@ -127,6 +129,32 @@ primary_key(Relation rel)
 	return OidIsValid(rel->rd_pkindex) ? elt_key_of_index(rel->rd_pkindex) : NULL;
 }
 
+/* Say which load it was, and what a cardinality violation means here. */
+static void
+run_error_context(void *arg)
+{
+	EltLoad    *load = arg;
+
+	if (geterrcode() == ERRCODE_CARDINALITY_VIOLATION && load->key != NIL)
+		errhint("No two rows of the query's result may have the same key, and a subquery used as an expression may return one row only.");
+	errcontext("load \"%s\"", load->name);
+}
+
+/* A mirror that finds what to delete by the source's key must not go on by columns that are no key any more. */
+static void
+check_owned(EltLoadRun *run)
+{
+	EltLoad    *load = run->load;
+
+	if (!run->mirror || !run->owned || OidIsValid(elt_key_index(run->batch->root, load->owned_source)))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the key of table \"%s\" was changed since load \"%s\" was made", get_rel_name(load->source), load->name),
+			 errdetail("The load finds the rows to delete by columns that tell the table's rows apart no more."),
+			 errhint("Restore the primary key, or drop the load with elt.drop_load(%s) and create it anew.", quote_literal_cstr(load->name))));
+}
+
 /* Become the owner and begin a batch. */
 static EltLoadRun *
 begin_run(EltLoad *load)
@@ -146,6 +174,8 @@ begin_run(EltLoad *load)
 	run->desc = CreateTupleDescCopy(RelationGetDescr(run->batch->root));
 	elt_check_row_security(load->source);
 	elt_check_row_security(load->target);
+	elt_load_query_check(load->query, load->source, load->name);
+	check_owned(run);
 	run->source_key = primary_key(run->batch->root);
 	if (!run->append)
 		run->key = target_key(load);
@@ -269,7 +299,8 @@ raise_not_appendable(EltLoadRun *run, const char *reason)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("load \"%s\" cannot append what happened to table \"%s\"", run->load->name, get_rel_name(run->load->source)),
 			 errdetail("The change log does not tell the rows: %s.", reason),
-			 errhint("Drop the load and create it anew with initial => 'none', after you have added what is missing by hand.")));
+			 errhint("Drop the load and create it anew with initial => 'none', after you have added what is missing by hand. "
+						 "A load that has caught up before such a change goes on.")));
 }
 
 /* Why the target has to be brought up to date from the whole source, or NULL. */
@@ -280,9 +311,12 @@ reason_to_copy(EltLoadRun *run)
 
 	if (batch->consumer->offset == NULL)
 		return "initial";
-	if (batch->resync != NULL && run->append)
+	if (batch->resync == NULL || !run->append)
+		return batch->resync;
+	/* what was loaded already need not be read again */
+	if (elt_batch_pending(batch) > 0)
 		raise_not_appendable(run, batch->resync);
-	return batch->resync;
+	return NULL;
 }
 
 static void
@@ -336,10 +370,15 @@ pending_after(EltLoadRun *run, bool complete)
 static void
 run_one_batch(EltLoad *load, Outcome *outcome)
 {
-	EltLoadRun *run = begin_run(load);
-	EltBatch   *batch = run->batch;
-	bool		copied = reason_to_copy(run) != NULL;
+	ErrorContextCallback context = {error_context_stack, run_error_context, load};
+	EltLoadRun *run;
+	EltBatch   *batch;
+	bool		copied;
 
+	error_context_stack = &context;
+	run = begin_run(load);
+	batch = run->batch;
+	copied = reason_to_copy(run) != NULL;
 	if (copied || !apply_changes(run))
 	{
 		copy_all(run);
@@ -356,6 +395,7 @@ run_one_batch(EltLoad *load, Outcome *outcome)
 	else
 		elt_batch_end(batch);
 	end_run(run);
+	error_context_stack = context.previous;
 }
 
 Datum
@@ -472,9 +512,13 @@ Datum
 elt_sql_retry_rejected(PG_FUNCTION_ARGS)
 {
 	EltLoad    *load = elt_load_get(elt_arg_text(fcinfo, 0, "name"));
-	EltLoadRun *run = begin_run(load);
+	ErrorContextCallback context = {error_context_stack, run_error_context, load};
+	EltLoadRun *run;
+	EltLoadRows *rows;
 	int64		taken = 0;
 
+	error_context_stack = &context;
+	run = begin_run(load);
 	/* the images are read with the columns that the source has now */
 	if (run->batch->resync != NULL)
 		ereport(ERROR,
@@ -482,9 +526,12 @@ elt_sql_retry_rejected(PG_FUNCTION_ARGS)
 				 errmsg("rejected rows of load \"%s\" cannot be retried before the load has run", load->name),
 				 errdetail("Table \"%s\" was altered since: %s.", get_rel_name(load->source), run->batch->resync),
 				 errhint("CALL elt.run(%s) first.", quote_literal_cstr(load->name))));
-	elt_apply_guarded(run, take_rejected(run, &taken));
+	rows = take_rejected(run, &taken);
+	elt_apply_guarded(run, rows);
+	elt_rows_free(rows);
 	elt_batch_cancel(run->batch);
 	end_run(run);
+	error_context_stack = context.previous;
 	PG_RETURN_INT64(taken - run->counts.rejected);
 }
 
@@ -493,8 +540,13 @@ elt_sql_load_pending(PG_FUNCTION_ARGS)
 {
 	EltConsumer *consumer = elt_consumer_by_id(PG_GETARG_INT32(0));
 	EltCapture *capture = consumer != NULL && consumer->offset != NULL ? elt_capture_by_id(consumer->capture) : NULL;
+	int64		pending;
 
-	if (capture == NULL || !elt_track_lock_source(capture))
+	if (capture == NULL || !elt_install_is(&consumer->install) || !elt_track_lock_source(capture))
 		PG_RETURN_NULL();
-	PG_RETURN_INT64(elt_consumer_pending(consumer, capture));
+	pending = elt_consumer_pending(consumer, capture);
+	/* the part of a window in chunks that is loaded: about */
+	if (consumer->chunks > 0)
+		pending -= pending * consumer->chunks_done / consumer->chunks;
+	PG_RETURN_INT64(pending);
 }

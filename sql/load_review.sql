@@ -1,0 +1,133 @@
+-- Loads where something is unusual: rights, tables, keys, and what happens to them later.
+SET client_min_messages = warning;
+SET work_mem = '64kB';
+CREATE SCHEMA load_review;
+SET search_path = load_review;
+
+-- rejected rows that do not fit into work_mem: their temporary files are closed
+CREATE TABLE wide (id int PRIMARY KEY, v text, pad text);
+CREATE TABLE wide_copy (id int PRIMARY KEY, v int, pad text);
+INSERT INTO wide SELECT i, 'bad', repeat(md5(i::text), 20) FROM generate_series(1, 500) i;
+SELECT elt.create_load('wide', 'wide_copy', 'wide', 'SELECT id, v::int AS v, pad FROM wide', on_error => 'quarantine');
+CALL elt.run('wide');
+SELECT count(*) FROM elt.rejected WHERE load = 'wide';
+SELECT elt.retry_rejected('wide');
+SELECT count(*) FROM elt.rejected WHERE load = 'wide';
+
+-- likewise where rows to delete are found by the query
+CREATE TABLE keyless (k text, v text, pad text);
+CREATE TABLE keyless_copy (k text PRIMARY KEY, v int, pad text);
+INSERT INTO keyless SELECT 'k' || i, i, repeat(md5(i::text), 20) FROM generate_series(1, 500) i;
+SELECT elt.create_load('keyless', 'keyless_copy', 'keyless', 'SELECT k, v::int AS v, pad FROM keyless', mode => 'mirror',
+                       on_error => 'quarantine');
+CALL elt.run('keyless');
+UPDATE keyless SET v = CASE k WHEN 'k7' THEN 'bad' ELSE v || '0' END;
+CALL elt.run('keyless');
+SELECT load, key, "row" ->> 'k' AS k FROM elt.rejected WHERE load = 'keyless';
+SELECT k, v::int, pad FROM keyless WHERE v <> 'bad' EXCEPT ALL TABLE keyless_copy;
+SELECT count(*) FROM keyless_copy;
+
+-- mode append needs no right but INSERT
+CREATE ROLE regress_load_writer;
+GRANT USAGE, CREATE ON SCHEMA load_review TO regress_load_writer;
+CREATE TABLE added (id int, v text);
+GRANT INSERT ON added TO regress_load_writer;
+SET ROLE regress_load_writer;
+CREATE TABLE adding (id int PRIMARY KEY, v text);
+INSERT INTO adding VALUES (1, 'present');
+SELECT elt.create_load('adding', 'added', 'adding', mode => 'append');
+CALL elt.run('adding');
+INSERT INTO adding VALUES (2, 'later');
+CALL elt.run('adding');
+RESET ROLE;
+TABLE added;
+
+-- a target that others inherit from: their rows are none of the mirror's
+CREATE TABLE item (id int PRIMARY KEY, v text);
+CREATE TABLE item_copy (id int PRIMARY KEY, v text);
+CREATE TABLE item_copy_child () INHERITS (item_copy);
+INSERT INTO item_copy_child VALUES (1, 'child'), (7, 'child');
+INSERT INTO item VALUES (1, 'one'), (2, 'two');
+SELECT elt.create_load('item', 'item_copy', 'item', mode => 'mirror');
+CALL elt.run('item');
+DELETE FROM item WHERE id = 1;
+CALL elt.run('item');
+SELECT tableoid::regclass, * FROM item_copy ORDER BY 1, 2;
+
+-- a source that was renamed: the query is text, so it would not be found, or another table in its place
+CREATE TABLE entry (id int PRIMARY KEY, v text);
+CREATE TABLE entry_copy (id int PRIMARY KEY, v text);
+INSERT INTO entry VALUES (1, 'old');
+SELECT elt.create_load('entry', 'entry_copy', 'entry', mode => 'mirror');
+ALTER TABLE entry RENAME TO entry_old;
+CALL elt.run('entry');
+CREATE TABLE entry (LIKE entry_old INCLUDING ALL);
+INSERT INTO entry VALUES (10, 'new');
+CALL elt.run('entry');
+DROP TABLE entry;
+ALTER TABLE entry_old RENAME TO entry;
+CALL elt.run('entry');
+ALTER TABLE entry RENAME COLUMN v TO w;
+INSERT INTO entry VALUES (2, 'old');
+CALL elt.run('entry');
+ALTER TABLE entry RENAME COLUMN w TO v;
+ALTER TABLE entry_copy RENAME TO entry_kept;
+CALL elt.run('entry');
+TABLE entry_kept;
+
+-- a source whose primary key was changed: a mirror cannot find what to delete by the old one
+CREATE TABLE part (id int PRIMARY KEY, n int NOT NULL, v text);
+CREATE TABLE part_copy (id int, n int, v text, PRIMARY KEY (id, n));
+INSERT INTO part VALUES (1, 1, 'a'), (2, 1, 'b');
+SELECT elt.create_load('part', 'part_copy', 'part', mode => 'mirror');
+CALL elt.run('part');
+ALTER TABLE part DROP CONSTRAINT part_pkey, ADD PRIMARY KEY (id, n);
+INSERT INTO part VALUES (1, 2, 'c');
+CALL elt.run('part');
+DELETE FROM part WHERE n = 2;
+ALTER TABLE part DROP CONSTRAINT part_pkey, ADD UNIQUE (id);
+INSERT INTO part VALUES (3, 1, 'd');
+CALL elt.run('part');
+DELETE FROM part WHERE id = 2;
+CALL elt.run('part');
+TABLE part_copy ORDER BY id, n;
+
+-- another primary key while a window is being applied in chunks, which are shares of the former key
+CREATE TABLE share (id int PRIMARY KEY, k int NOT NULL UNIQUE, v text);
+CREATE TABLE share_copy (id int PRIMARY KEY, k int, v text);
+SELECT elt.create_load('share', 'share_copy', 'share', batch_rows => 10);
+CALL elt.run('share');
+INSERT INTO share SELECT i, 7 * i, 'v' || i FROM generate_series(1, 100) i;
+SELECT pending > 0 AS pending FROM elt.run_batch('share');
+SELECT pending > 0 AS pending FROM elt.run_batch('share');
+ALTER TABLE share DROP CONSTRAINT share_pkey, ADD PRIMARY KEY (k);
+CALL elt.run('share');
+TABLE share EXCEPT ALL TABLE share_copy;
+INSERT INTO share SELECT i, 7 * i, 'v' || i FROM generate_series(101, 200) i;
+SELECT pending > 0 AS pending FROM elt.run_batch('share');
+ALTER TABLE share DROP CONSTRAINT share_pkey;
+CALL elt.run('share');
+TABLE share EXCEPT ALL TABLE share_copy;
+-- without one, shares of the whole row
+INSERT INTO share SELECT i, 7 * i, 'v' || i FROM generate_series(201, 300) i;
+SELECT pending > 0 AS pending FROM elt.run_batch('share');
+ALTER TABLE share ADD COLUMN extra int;
+SELECT pending > 0 AS pending FROM elt.run_batch('share');
+ALTER TABLE share DROP COLUMN extra;
+CALL elt.run('share');
+TABLE share EXCEPT ALL TABLE share_copy;
+DROP TABLE share CASCADE;
+CREATE TABLE share (id int NOT NULL, k int NOT NULL, v text, extra int);
+SELECT elt.drop_load('share');
+SELECT elt.create_load('share', 'share_copy', 'share', 'SELECT id, k, v FROM share', batch_rows => 10);
+CALL elt.run('share');
+INSERT INTO share SELECT i, i, 'w' || i, i FROM generate_series(1, 100) i;
+SELECT pending > 0 AS pending FROM elt.run_batch('share');
+SELECT pending > 0 AS pending FROM elt.run_batch('share');
+ALTER TABLE share DROP COLUMN extra;
+CALL elt.run('share');
+TABLE share EXCEPT ALL TABLE share_copy;
+
+SELECT count(elt.drop_load(name)) > 0 AS dropped FROM elt.loads;
+SET client_min_messages = warning;
+DROP SCHEMA load_review CASCADE;

@@ -97,10 +97,13 @@ sub wait_until_up
 	die 'the server did not come back';
 }
 
+# Ends the postmaster, and then its backends: one that is busy would notice its death only when it waits for something.
 sub kill_postmaster
 {
+	my @backends = split ' ', $node->safe_psql('postgres', 'SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()');
 	$node->kill9;
-	# the backends notice, and let go of the shared memory
+	kill 'KILL', @backends;
+	# the other processes notice, and let go of the shared memory
 	for (1 .. 600)
 	{
 		return if $node->start(fail_ok => 1);

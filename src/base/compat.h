@@ -16,8 +16,12 @@
 #include "nodes/parsenodes.h"
 #include "miscadmin.h"
 #include "parser/parse_relation.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "storage/smgr.h"
 #include "utils/acl.h"
 #include "utils/backend_status.h"
+#include "utils/rel.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
@@ -121,6 +125,43 @@ elt_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
 	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
 #else
 	return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+/*
+ * Add up to n new pages to a relation's end; returns how many, at least one. Their buffers are pinned and not locked, so whoever sees the new end may
+ * take a page first.
+ */
+static inline int
+elt_extend_relation(Relation rel, int n, Buffer *buffers)
+{
+#if PG_VERSION_NUM >= 160000
+	uint32		extended = 0;
+
+	ExtendBufferedRelBy(BMR_REL(rel), MAIN_FORKNUM, NULL, 0, n, buffers, &extended);
+	return (int) extended;
+#else
+	PGAlignedBlock zeroes;
+	BlockNumber first;
+
+	/* a backend's share of the buffers, as later versions limit it */
+	n = Min(n, Max(NBuffers / (MaxBackends + 16), 1));
+	memset(zeroes.data, 0, BLCKSZ);
+	LockRelationForExtension(rel, ExclusiveLock);
+	first = RelationGetNumberOfBlocks(rel);
+
+	/*
+	 * pinned before the file has them: nobody can have put something there
+	 * that would be lost
+	 */
+	for (int i = 0; i < n; i++)
+	{
+		buffers[i] = ReadBufferExtended(rel, MAIN_FORKNUM, first + i, RBM_ZERO_AND_LOCK, NULL);
+		LockBuffer(buffers[i], BUFFER_LOCK_UNLOCK);
+	}
+	smgrextend(RelationGetSmgr(rel), MAIN_FORKNUM, first + n - 1, zeroes.data, false);
+	UnlockRelationForExtension(rel, ExclusiveLock);
+	return n;
 #endif
 }
 

@@ -42,6 +42,10 @@
 /* Changes that one megabyte of elt.batch_memory nets, generously. */
 #define ROWS_PER_MEGABYTE	1000
 
+/* What netting keeps of an image beside its bytes, and what all of it may be to a small one's bytes. */
+#define NET_OVERHEAD		160
+#define NET_FACTOR			16
+
 static uint64
 widen_xid(TransactionId xid, uint64 next)
 {
@@ -264,10 +268,12 @@ elt_batch_begin(int32 consumer, bool truncate_matters)
 	return batch;
 }
 
-static int64
-log_bytes(EltBatch *batch)
+int64
+elt_batch_memory_needed(EltBatch *batch, int64 limit)
 {
 	int64		bytes = 0;
+	int64		changes;
+	EltReader  *reader;
 	ListCell   *lc;
 
 	foreach(lc, batch->segments)
@@ -277,20 +283,24 @@ log_bytes(EltBatch *batch)
 		bytes += (int64) RelationGetNumberOfBlocks(rel) * BLCKSZ;
 		table_close(rel, NoLock);
 	}
+	if (bytes * NET_FACTOR < limit)
+		return bytes * NET_FACTOR;
+	reader = elt_reader_begin(batch, false);
+	bytes += elt_reader_count(reader, &changes) * NET_OVERHEAD;
+	elt_reader_end(reader);
 	return bytes;
 }
 
 void
 elt_batch_split(EltBatch *batch, int64 max_rows)
 {
-	int64		bytes;
+	int64		memory = (int64) elt_batch_memory * 1024;
 	int64		rows;
 
 	if (batch->chunks > 0)
 		return;
 	batch->chunks = 1;
-	bytes = log_bytes(batch);
-	if (max_rows == 0 && bytes <= (int64) elt_batch_memory * 1024)
+	if (max_rows == 0 && elt_batch_memory_needed(batch, memory) <= memory)
 		return;
 	rows = elt_batch_pending(batch);
 	if (max_rows == 0)
@@ -302,11 +312,12 @@ elt_batch_split(EltBatch *batch, int64 max_rows)
 int64
 elt_batch_pending(EltBatch *batch)
 {
-	EltReader  *reader = elt_reader_begin(batch);
-	int64		rows = elt_reader_count(reader);
+	EltReader  *reader = elt_reader_begin(batch, false);
+	int64		changes;
 
+	(void) elt_reader_count(reader, &changes);
 	elt_reader_end(reader);
-	return rows;
+	return changes;
 }
 
 EltBatch *

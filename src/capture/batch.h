@@ -38,6 +38,9 @@ extern void elt_batch_end(EltBatch *batch);
 /* No change: leave everything as it was. */
 extern void elt_batch_cancel(EltBatch *batch);
 
+/* Memory that netting the window takes, roughly; at most limit where that is clear without reading the log. */
+extern int64 elt_batch_memory_needed(EltBatch *batch, int64 limit);
+
 /* Changes in the window and not consumed yet; reads the log. */
 extern int64 elt_batch_pending(EltBatch *batch);
 

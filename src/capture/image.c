@@ -2,9 +2,9 @@
  * image.c
  *	  Row images: what the change log keeps of a row.
  *
- * An image is the tuple's own bytes, so that making one is a copy. Only rows with external (toasted) values, and logs that keep keys only, are taken
- * apart and formed anew: an external value is fetched, because the table may lose it before the log is read, or stays a pointer where the
- * update left it as it was (README.md tells why such a pointer can always be followed).
+ * An image is the tuple's own bytes, so that making one is a copy. Only rows with external (toasted) values, and keys that are not the table's first
+ * columns, are taken apart and formed anew: an external value is fetched, because the table may lose it before the log is read, or stays a pointer
+ * where the update left it as it was (README.md tells why such a pointer can always be followed).
  *
  * No locks beyond those of fetching a toasted value; a crash loses nothing.
  */
@@ -69,8 +69,7 @@ add_tag(EltImage *image, int natts, AttrNumber attnum, Datum value)
 
 /* Form the image anew from the row's values. */
 static void
-image_form(EltImage *image, TupleTableSlot *slot, const bool *keys,
-		   TupleTableSlot *partner, bool tag)
+image_form(EltImage *image, TupleTableSlot *slot, TupleTableSlot *partner, bool tag)
 {
 	TupleDesc	desc = slot->tts_tupleDescriptor;
 	int			natts = desc->natts;
@@ -88,7 +87,7 @@ image_form(EltImage *image, TupleTableSlot *slot, const bool *keys,
 		Datum		value = slot->tts_values[i];
 
 		values[i] = value;
-		nulls[i] = slot->tts_isnull[i] || att->attisdropped || (keys && !keys[i]);
+		nulls[i] = slot->tts_isnull[i] || att->attisdropped;
 		if (nulls[i] || att->attlen != -1 || !VARATT_IS_EXTERNAL(DatumGetPointer(value)))
 			continue;
 		if (partner != NULL && !partner->tts_isnull[i] &&
@@ -106,8 +105,7 @@ image_form(EltImage *image, TupleTableSlot *slot, const bool *keys,
 }
 
 void
-elt_image_make(EltImage *image, TupleTableSlot *slot, const bool *keys,
-			   TupleTableSlot *partner, bool tag)
+elt_image_make(EltImage *image, TupleTableSlot *slot, TupleTableSlot *partner, bool tag)
 {
 	TupleDesc	desc = slot->tts_tupleDescriptor;
 	MinimalTuple tuple;
@@ -116,7 +114,7 @@ elt_image_make(EltImage *image, TupleTableSlot *slot, const bool *keys,
 	image->tags = NULL;
 	image->ntags = 0;
 
-	if (keys == NULL && TTS_IS_MINIMALTUPLE(slot))
+	if (TTS_IS_MINIMALTUPLE(slot))
 	{
 		tuple = ExecFetchSlotMinimalTuple(slot, &owned);
 
@@ -129,7 +127,70 @@ elt_image_make(EltImage *image, TupleTableSlot *slot, const bool *keys,
 			return;
 		}
 	}
-	image_form(image, slot, keys, partner, tag);
+	image_form(image, slot, partner, tag);
+}
+
+/*
+ * Where the key's columns are the table's first, none is NULL and the row has no toasted value, the key is the first bytes of the row's data: copy them.
+ * The slot is deformed just up to them, so it knows where they end.
+ */
+static bool
+copy_key(EltImage *image, TupleTableSlot *slot, TupleDesc keydesc, const bool *keys)
+{
+	const Size	start = MAXALIGN(SizeofMinimalTupleHeader);
+	MinimalTuple row;
+	Size		len;
+
+	if (!TTS_IS_MINIMALTUPLE(slot) || slot->tts_nvalid != keydesc->natts)
+		return false;
+	row = ((MinimalTupleTableSlot *) slot)->mintuple;
+	len = ((MinimalTupleTableSlot *) slot)->off;
+	if ((row->t_infomask & HEAP_HASEXTERNAL) != 0 ||
+		(row->t_infomask2 & HEAP_NATTS_MASK) < keydesc->natts)
+		return false;
+	for (int i = 0; i < keydesc->natts; i++)
+	{
+		if (!keys[i] || slot->tts_isnull[i])
+			return false;
+	}
+	image->tuple = start + len <= sizeof(image->small) ? &image->small.tuple : palloc(start + len);
+	memset(image->tuple, 0, start);
+	image->tuple->t_len = start + len;
+	image->tuple->t_infomask2 = keydesc->natts;
+	image->tuple->t_infomask = row->t_infomask & HEAP_HASVARWIDTH;
+	image->tuple->t_hoff = start + MINIMAL_TUPLE_OFFSET;
+	memcpy((char *) image->tuple + start, (char *) row - MINIMAL_TUPLE_OFFSET + row->t_hoff, len);
+	return true;
+}
+
+/* The key's columns, wherever they are. */
+static void
+form_key(EltImage *image, TupleTableSlot *slot, TupleDesc keydesc, const bool *keys)
+{
+	int			natts = keydesc->natts;
+	Datum	   *values = palloc(sizeof(Datum) * natts);
+	bool	   *nulls = palloc(sizeof(bool) * natts);
+
+	for (int i = 0; i < natts; i++)
+	{
+		values[i] = slot->tts_values[i];
+		nulls[i] = slot->tts_isnull[i] || !keys[i];
+		if (!nulls[i] && TupleDescAttr(keydesc, i)->attlen == -1 &&
+			VARATT_IS_EXTERNAL(DatumGetPointer(values[i])))
+			values[i] = PointerGetDatum(detoast_external_attr((struct varlena *) DatumGetPointer(values[i])));
+	}
+	image->tuple = elt_form_minimal_tuple(keydesc, values, nulls);
+}
+
+void
+elt_image_make_key(EltImage *image, TupleTableSlot *slot, TupleDesc keydesc, const bool *keys)
+{
+	image->tags = NULL;
+	image->ntags = 0;
+	slot_getsomeattrs(slot, keydesc->natts);
+	if (!copy_key(image, slot, keydesc, keys))
+		form_key(image, slot, keydesc, keys);
+	image_finish(image, 0);
 }
 
 bool
@@ -137,6 +198,20 @@ elt_image_same(const EltImage *a, const EltImage *b)
 {
 	return a->len == b->len && a->ntags == 0 && b->ntags == 0 &&
 		memcmp(&a->tuple->t_infomask2, &b->tuple->t_infomask2, a->len) == 0;
+}
+
+bool
+elt_image_same_bytes(TupleTableSlot *a, TupleTableSlot *b)
+{
+	MinimalTuple left = ((MinimalTupleTableSlot *) a)->mintuple;
+	MinimalTuple right = ((MinimalTupleTableSlot *) b)->mintuple;
+	const Size	start = offsetof(MinimalTupleData, t_hoff);
+
+	Assert(TTS_IS_MINIMALTUPLE(a) && TTS_IS_MINIMALTUPLE(b));
+	return left->t_len == right->t_len &&
+		((left->t_infomask2 ^ right->t_infomask2) & HEAP_NATTS_MASK) == 0 &&
+		((left->t_infomask ^ right->t_infomask) & KEPT_INFOMASK) == 0 &&
+		memcmp((char *) left + start, (char *) right + start, left->t_len - start) == 0;
 }
 
 void

@@ -2,7 +2,7 @@
  * mark.c
  *	  Marks: TRUNCATE and DDL in the change log's own order.
  *
- * A mark carries the transaction and serial of a log row, so that a batch finds it with the window's own rule. It is written in the transaction
+ * A mark carries transaction and serial as an image does, so that a batch finds it with the window's own rule. It is written in the transaction
  * that does the marked thing, which holds an AccessExclusive lock on the table anyway.
  */
 #include "postgres.h"

@@ -18,12 +18,10 @@
 #include "common/hashfn.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
-#include "storage/bufmgr.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/typcache.h"
-#include "access/table.h"
 
 #include "base/compat.h"
 #include "base/guc.h"
@@ -312,18 +310,24 @@ is_ours(Netter *netter, uint32 hash)
 	return (hash / chunks) % netter->passes == (uint32) netter->pass;
 }
 
+static inline bool
+is_added(char op)
+{
+	return op == ELT_OP_INSERT || op == ELT_OP_NEW || op == ELT_OP_UPDATE;
+}
+
 /* Read the window and group what is ours. */
 static void
 collect(Netter *netter)
 {
-	EltReader  *reader = elt_reader_begin(netter->batch);
+	EltReader  *reader = elt_reader_begin(netter->batch, false);
 	uint32		ngroups = 0;
 	EltChange	change;
 
 	netter->first = netter->last = NULL;
 	netter->mask = 1023;
 	netter->buckets = palloc0(sizeof(NetGroup *) * (netter->mask + 1));
-	while (elt_reader_next(reader, false, &change))
+	while (elt_reader_next(reader, &change))
 	{
 		uint16		flags;
 		MinimalTuple tuple = elt_image_read(change.image, change.len, &flags);
@@ -336,11 +340,17 @@ collect(Netter *netter)
 			continue;
 		}
 		netter->nevents += change.op != ELT_OP_NEW;
+		if (netter->mode == ELT_NET_ROWS && change.op == ELT_OP_UPDATE)
+		{
+			/* removed and added are the same image */
+			pfree(tuple);
+			continue;
+		}
 		group = group_of(netter, hash, tuple, &ngroups);
 		if (netter->mode == ELT_NET_KEYS && group->nimages > 0)
 			pfree(tuple);
 		else
-			add_image(group, tuple, change.op == ELT_OP_INSERT || change.op == ELT_OP_NEW);
+			add_image(group, tuple, is_added(change.op));
 	}
 	elt_reader_end(reader);
 }
@@ -462,29 +472,20 @@ run_pass(Netter *netter, EltNetEmit emit, void *arg)
 static int
 count_passes(EltBatch *batch)
 {
-	int64		bytes = 0;
 	int64		limit = (int64) elt_batch_memory * 1024 * Max(batch->chunks, 1);
-	ListCell   *lc;
 
-	foreach(lc, batch->segments)
-	{
-		Relation	rel = table_open(((EltSegment *) lfirst(lc))->relid, NoLock);
-
-		bytes += (int64) RelationGetNumberOfBlocks(rel) * BLCKSZ;
-		table_close(rel, NoLock);
-	}
-	return (int) Min(1 + bytes / limit, 1000);
+	return (int) Min(1 + elt_batch_memory_needed(batch, limit) / limit, 1000);
 }
 
 /* Every new image as it was logged; nothing is kept in memory. */
 static void
 each_event(Netter *netter, EltNetEmit emit, void *arg)
 {
-	EltReader  *reader = elt_reader_begin(netter->batch);
+	EltReader  *reader = elt_reader_begin(netter->batch, false);
 	EltChange	change;
 
 	netter->toast = elt_toast_begin(netter->batch);
-	while (!netter->lost && elt_reader_next(reader, false, &change))
+	while (!netter->lost && elt_reader_next(reader, &change))
 	{
 		MemoryContext old;
 		MinimalTuple tuple;
@@ -494,7 +495,7 @@ each_event(Netter *netter, EltNetEmit emit, void *arg)
 										sizeof(change.serial))))
 			continue;
 		netter->nevents += change.op != ELT_OP_NEW;
-		if (change.op != ELT_OP_INSERT && change.op != ELT_OP_NEW)
+		if (!is_added(change.op))
 			continue;
 		old = MemoryContextSwitchTo(netter->context);
 		tuple = elt_image_read(change.image, change.len, &flags);
@@ -511,7 +512,12 @@ elt_net_each(EltBatch *batch, EltNetMode mode, EltNetEmit emit, void *arg, bool 
 {
 	Netter		netter = {.batch = batch,.mode = mode,.passes = 1};
 
-	netter.desc = RelationGetDescr(batch->root);
+	/*
+	 * images of keys end with the key: what lacks is NULL and not the
+	 * column's default for older rows
+	 */
+	netter.desc = mode == ELT_NET_KEYS ? CreateTupleDescCopy(RelationGetDescr(batch->root)) :
+		RelationGetDescr(batch->root);
 	for (int i = 0; i < 2; i++)
 	{
 		netter.values[i] = palloc(sizeof(Datum) * (netter.desc->natts + 1));

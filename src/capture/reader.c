@@ -1,6 +1,6 @@
 /*
  * reader.c
- *	  Scans the segments of a batch and hands out the changes in its window.
+ *	  Scans the segments of a batch, unpacks their rows and hands out the images in its window.
  *
  *	  window = what the batch's snapshot sees, its end contains and the consumer's offset does not
  *
@@ -22,19 +22,28 @@
 struct EltReader
 {
 	EltBatch   *batch;
+	bool		everything;		/* not only the window */
 	int			next_segment;
 	Relation	rel;			/* being scanned, or NULL */
 	TableScanDesc scan;
 	TupleTableSlot *slot;
-	struct varlena *detoasted;	/* image of the last change where it had to be fetched */
+	struct varlena *detoasted;	/* data of the present row where it had to be
+								 * fetched */
+	const char *data;			/* of the present row */
+	const char *at;				/* the next image in it */
+	const char *end;
+	int64		xid;
+	int64		serial;			/* of the next image */
+	bool		partly;			/* not all images of the row are in the window */
 };
 
 EltReader *
-elt_reader_begin(EltBatch *batch)
+elt_reader_begin(EltBatch *batch, bool everything)
 {
 	EltReader  *reader = palloc0(sizeof(EltReader));
 
 	reader->batch = batch;
+	reader->everything = everything;
 	return reader;
 }
 
@@ -71,80 +80,152 @@ in_window(EltBatch *batch, int64 xid, int64 serial)
 		!elt_offset_contains(batch->consumer->offset, xid, serial);
 }
 
+/*
+ * Are images with these serials in the window? Of one transaction an offset contains those up to some serial, so the two ends tell. In part only where
+ * an offset lies between two images of one row.
+ */
+static bool
+overlaps_window(EltBatch *batch, int64 xid, int64 first, int64 last, bool *partly)
+{
+	EltOffset  *from = batch->consumer->offset;
+
+	if (!elt_offset_contains(batch->to, xid, first) || elt_offset_contains(from, xid, last))
+		return false;
+	*partly = first != last &&
+		(!elt_offset_contains(batch->to, xid, last) || elt_offset_contains(from, xid, first));
+	return true;
+}
+
 static inline int64
 slot_int64(TupleTableSlot *slot, AttrNumber attno)
 {
 	return DatumGetInt64(slot->tts_values[attno - 1]);
 }
 
-/* The next row of the log; its image is not looked at. */
+static inline int32
+slot_int32(TupleTableSlot *slot, AttrNumber attno)
+{
+	return DatumGetInt32(slot->tts_values[attno - 1]);
+}
+
+/* The next row of the log that has images to hand out; its data is not looked at. */
 static bool
-next_row(EltReader *reader, bool everything)
+next_row(EltReader *reader)
 {
 	for (;;)
 	{
+		TupleTableSlot *slot;
+
 		if (reader->rel == NULL && !open_next_segment(reader))
 			return false;
 		CHECK_FOR_INTERRUPTS();
-		if (!table_scan_getnextslot(reader->scan, ForwardScanDirection, reader->slot))
+		slot = reader->slot;
+		if (!table_scan_getnextslot(reader->scan, ForwardScanDirection, slot))
 		{
 			if (!open_next_segment(reader))
 				return false;
 			continue;
 		}
-		slot_getsomeattrs(reader->slot, ELT_LOG_OP);
-		if (everything || in_window(reader->batch,
-									slot_int64(reader->slot, ELT_LOG_XID),
-									slot_int64(reader->slot, ELT_LOG_SERIAL)))
+		slot_getsomeattrs(slot, ELT_LOG_CHANGES);
+		reader->xid = slot_int64(slot, ELT_LOG_XID);
+		reader->serial = slot_int64(slot, ELT_LOG_SERIAL);
+		reader->partly = false;
+		if (reader->everything ||
+			overlaps_window(reader->batch, reader->xid, reader->serial,
+							reader->serial + slot_int32(slot, ELT_LOG_IMAGES) - 1, &reader->partly))
 			return true;
 	}
 }
 
-bool
-elt_reader_next(EltReader *reader, bool everything, EltChange *change)
+/* Get at the images of the present row. */
+static void
+unpack_row(EltReader *reader)
 {
-	TupleTableSlot *slot;
-	struct varlena *image;
+	TupleTableSlot *slot = reader->slot;
+	struct varlena *data;
 	Datum		value;
 
+	slot_getsomeattrs(slot, ELT_LOG_DATA);
+	value = slot->tts_values[ELT_LOG_DATA - 1];
+	data = PG_DETOAST_DATUM_PACKED(value);
+	if ((Pointer) data != DatumGetPointer(value))
+		reader->detoasted = data;
+	reader->data = reader->at = VARDATA_ANY(data);
+	reader->end = reader->data + VARSIZE_ANY_EXHDR(data);
+}
+
+static void
+leave_row(EltReader *reader)
+{
 	if (reader->detoasted != NULL)
 		pfree(reader->detoasted);
 	reader->detoasted = NULL;
-	if (!next_row(reader, everything))
-		return false;
+	reader->at = reader->end = NULL;
+}
 
-	slot = reader->slot;
-	slot_getsomeattrs(slot, ELT_LOG_IMAGE);
-	value = slot->tts_values[ELT_LOG_IMAGE - 1];
-	image = PG_DETOAST_DATUM_PACKED(value);
-	if ((Pointer) image != DatumGetPointer(value))
-		reader->detoasted = image;
+/* The next image of the present row, false at its end. */
+static bool
+next_image(EltReader *reader, EltChange *change)
+{
+	while (reader->at < reader->end)
+	{
+		CHECK_FOR_INTERRUPTS();
+		change->offset = reader->at - reader->data;
+		change->xid = reader->xid;
+		change->serial = reader->serial++;
+		reader->at = elt_log_unpack(reader->at, reader->end, &change->op, &change->image, &change->len);
+		if (!reader->partly || in_window(reader->batch, change->xid, change->serial))
+			return true;
+	}
+	return false;
+}
 
-	change->xid = slot_int64(slot, ELT_LOG_XID);
-	change->serial = slot_int64(slot, ELT_LOG_SERIAL);
-	change->op = DatumGetChar(slot->tts_values[ELT_LOG_OP - 1]);
-	change->image = VARDATA_ANY(image);
-	change->len = VARSIZE_ANY_EXHDR(image);
+bool
+elt_reader_next(EltReader *reader, EltChange *change)
+{
+	while (!next_image(reader, change))
+	{
+		leave_row(reader);
+		if (!next_row(reader))
+			return false;
+		unpack_row(reader);
+	}
 	change->segment = RelationGetRelid(reader->rel);
-	change->tid = slot->tts_tid;
+	change->tid = reader->slot->tts_tid;
 	return true;
 }
 
 int64
-elt_reader_count(EltReader *reader)
+elt_reader_count(EltReader *reader, int64 *changes)
 {
-	int64		rows = 0;
+	int64		images = 0;
 
-	while (next_row(reader, false))
-		rows += DatumGetChar(reader->slot->tts_values[ELT_LOG_OP - 1]) != ELT_OP_NEW;
-	return rows;
+	*changes = 0;
+	while (next_row(reader))
+	{
+		EltChange	change;
+
+		if (!reader->partly)
+		{
+			images += slot_int32(reader->slot, ELT_LOG_IMAGES);
+			*changes += slot_int32(reader->slot, ELT_LOG_CHANGES);
+			continue;
+		}
+		unpack_row(reader);
+		while (next_image(reader, &change))
+		{
+			images++;
+			*changes += change.op != ELT_OP_NEW;
+		}
+		leave_row(reader);
+	}
+	return images;
 }
 
 void
 elt_reader_end(EltReader *reader)
 {
 	close_segment(reader);
-	if (reader->detoasted != NULL)
-		pfree(reader->detoasted);
+	leave_row(reader);
 	pfree(reader);
 }

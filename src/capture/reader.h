@@ -8,6 +8,7 @@
 
 typedef struct EltReader EltReader;
 
+/* One image of the log. */
 typedef struct EltChange
 {
 	int64		xid;
@@ -15,17 +16,19 @@ typedef struct EltChange
 	char		op;
 	const char *image;			/* valid until the next change */
 	Size		len;
-	Oid			segment;		/* where the row stands */
+	Oid			segment;		/* where it stands: segment, row, place in the
+								 * row's data */
 	ItemPointerData tid;
+	Size		offset;
 } EltChange;
 
-extern EltReader *elt_reader_begin(EltBatch *batch);
+/* Read the window; the whole log that the snapshot sees where everything is set. */
+extern EltReader *elt_reader_begin(EltBatch *batch, bool everything);
 
-/* The next change of the window; of the whole log that the snapshot sees where everything is set. */
-extern bool elt_reader_next(EltReader *reader, bool everything, EltChange *change);
+extern bool elt_reader_next(EltReader *reader, EltChange *change);
 
-/* Number of changes in the window; an update counts once. */
-extern int64 elt_reader_count(EltReader *reader);
+/* Number of images that elt_reader_next would hand out, and of changes: an update counts once. */
+extern int64 elt_reader_count(EltReader *reader, int64 *changes);
 extern void elt_reader_end(EltReader *reader);
 
 #endif

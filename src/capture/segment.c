@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "access/heaptoast.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
@@ -38,12 +39,13 @@ create_table(int32 capture, int32 slot)
 	ObjectAddress table;
 	ObjectAddress extension;
 
+	/* log.c lays out heap tuples; what fits a page stays in it */
 	elt_sql_run_as_extension(psprintf("CREATE TABLE elt_log.%s (xid bigint NOT NULL, serial bigint NOT NULL, "
-									  "op \"char\" NOT NULL, image bytea NOT NULL) "
-									  "WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false)",
-									  name));
+									  "images integer NOT NULL, changes integer NOT NULL, data bytea NOT NULL) USING heap "
+									  "WITH (toast_tuple_target = %d, autovacuum_enabled = false, toast.autovacuum_enabled = false)",
+									  name, (int) TOAST_TUPLE_TARGET_MAIN));
 	/* values inside an image are compressed already where that pays */
-	elt_sql_run_as_extension(psprintf("ALTER TABLE elt_log.%s ALTER COLUMN image SET STORAGE EXTERNAL", name));
+	elt_sql_run_as_extension(psprintf("ALTER TABLE elt_log.%s ALTER COLUMN data SET STORAGE EXTERNAL", name));
 
 	ObjectAddressSet(table, RelationRelationId,
 					 get_relname_relid(name, get_namespace_oid("elt_log", false)));

@@ -97,6 +97,21 @@ key_attributes(Relation root)
 	return keys;
 }
 
+/* The columns up to the last one of the key. */
+static TupleDesc
+key_descriptor(TupleDesc rootdesc, const bool *keys)
+{
+	int			natts = rootdesc->natts;
+	TupleDesc	desc;
+
+	while (!keys[natts - 1])
+		natts--;
+	desc = CreateTemplateTupleDesc(natts);
+	for (int i = 1; i <= natts; i++)
+		TupleDescCopyEntry(desc, i, rootdesc, i);
+	return desc;
+}
+
 /* Fill in what the entry keeps of the root's layout, in the entry's context. */
 static void
 fill_layout(EltTarget *target, Relation rel, bool keys_only)
@@ -106,6 +121,7 @@ fill_layout(EltTarget *target, Relation rel, bool keys_only)
 
 	target->rootdesc = CreateTupleDescCopy(RelationGetDescr(root));
 	target->keys = keys_only ? key_attributes(root) : NULL;
+	target->keydesc = target->keys ? key_descriptor(target->rootdesc, target->keys) : NULL;
 	target->map = RelationGetRelid(rel) == target->root ? NULL :
 		elt_attrmap_if_needed(RelationGetDescr(rel), RelationGetDescr(root));
 	/* with the values of columns added with a default, which older rows lack; rows that reach a statement of the root lack none */

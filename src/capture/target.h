@@ -18,6 +18,8 @@ typedef struct EltTarget
 	TupleDesc	rowdesc;		/* of the transition tables' rows */
 	bool	   *pk;				/* per attribute, where updates may keep pointers to toasted values; else NULL */
 	bool	   *keys;			/* per root attribute; NULL: whole rows */
+	TupleDesc	keydesc;		/* the root's columns up to the last one of
+								 * the key; where keys are logged */
 	TupleDesc	rootdesc;
 	AttrMap    *map;			/* to the root's columns; NULL: same layout */
 } EltTarget;

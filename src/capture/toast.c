@@ -48,6 +48,7 @@ typedef struct TagPlace
 	Oid			segment;
 	ItemPointerData tid;
 	AttrNumber	attnum;
+	Size		offset;			/* of the image in the row's data */
 } TagPlace;
 
 struct EltToast
@@ -96,6 +97,7 @@ note_tags(EltToast *toast, EltChange *change)
 
 		place->segment = change->segment;
 		place->tid = change->tid;
+		place->offset = change->offset;
 		place->attnum = tags[i].attnum;
 	}
 	pfree(tags);
@@ -107,11 +109,11 @@ search_log(EltToast *toast)
 {
 	HASHCTL		ctl = {.keysize = sizeof(ValueId),.entrysize = sizeof(TagPlace),
 	.hcxt = toast->context};
-	EltReader  *reader = elt_reader_begin(toast->batch);
+	EltReader  *reader = elt_reader_begin(toast->batch, true);
 	EltChange	change;
 
 	toast->places = hash_create("elt toast tags", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	while (elt_reader_next(reader, true, &change))
+	while (elt_reader_next(reader, &change))
 	{
 		uint16		flags;
 
@@ -128,7 +130,10 @@ fetch_logged(EltToast *toast, TagPlace *place)
 {
 	Relation	rel = table_open(place->segment, NoLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	struct varlena *image;
+	struct varlena *data;
+	const char *image;
+	Size		len;
+	char		op;
 	HeapTupleData view;
 	MinimalTuple tuple;
 	uint16		flags;
@@ -137,8 +142,10 @@ fetch_logged(EltToast *toast, TagPlace *place)
 
 	if (!table_tuple_fetch_row_version(rel, &place->tid, toast->batch->snapshot, slot))
 		elog(ERROR, "change log row of a toasted value vanished");
-	image = PG_DETOAST_DATUM_PACKED(slot_getattr(slot, ELT_LOG_IMAGE, &isnull));
-	tuple = elt_image_read(VARDATA_ANY(image), VARSIZE_ANY_EXHDR(image), &flags);
+	data = PG_DETOAST_DATUM_PACKED(slot_getattr(slot, ELT_LOG_DATA, &isnull));
+	(void) elt_log_unpack(VARDATA_ANY(data) + place->offset, VARDATA_ANY(data) + VARSIZE_ANY_EXHDR(data),
+						  &op, &image, &len);
+	tuple = elt_image_read(image, len, &flags);
 	elt_tuple_of_minimal(tuple, &view);
 	value = heap_getattr(&view, place->attnum, RelationGetDescr(toast->batch->root), &isnull);
 	if (isnull)

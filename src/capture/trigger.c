@@ -76,6 +76,15 @@ reader_end(RowReader *reader)
 	ExecDropSingleTupleTableSlot(reader->slot);
 }
 
+static inline void
+make_image(EltImage *image, EltTarget *target, TupleTableSlot *slot, char op)
+{
+	if (target->keys != NULL)
+		elt_image_make_key(image, slot, target->keydesc, target->keys);
+	else
+		elt_image_make(image, slot, NULL, op == ELT_OP_DELETE || op == ELT_OP_OLD);
+}
+
 static void
 log_rows(EltLog *log, EltTarget *target, RowReader *rows, char op, MemoryContext per_row)
 {
@@ -87,7 +96,7 @@ log_rows(EltLog *log, EltTarget *target, RowReader *rows, char op, MemoryContext
 		EltImage	image;
 
 		CHECK_FOR_INTERRUPTS();
-		elt_image_make(&image, slot, target->keys, NULL, op == ELT_OP_DELETE || op == ELT_OP_OLD);
+		make_image(&image, target, slot, op);
 		elt_log_append(log, op, &image);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(per_row);
@@ -130,22 +139,51 @@ may_share(EltTarget *target, TupleTableSlot *before, TupleTableSlot *after)
 	return true;
 }
 
-/* Log one update, or nothing where it changed nothing. */
+/* Log one update of a row, or nothing where it changed nothing. */
 static void
-log_update(EltLog *log, EltTarget *target, TupleTableSlot *before, TupleTableSlot *after)
+log_row_update(EltLog *log, EltTarget *target, TupleTableSlot *before, TupleTableSlot *after)
 {
 	bool		share = may_share(target, before, after);
 	EltImage	old_image;
 	EltImage	new_image;
 
-	elt_image_make(&old_image, before, NULL, share ? after : NULL, true);
-	elt_image_make(&new_image, after, NULL, share ? before : NULL, false);
+	elt_image_make(&old_image, before, share ? after : NULL, true);
+	elt_image_make(&new_image, after, share ? before : NULL, false);
 	if (elt_image_same(&old_image, &new_image))
 		return;
-	if (target->keys != NULL)
+	elt_log_append(log, ELT_OP_OLD, &old_image);
+	elt_log_append(log, ELT_OP_NEW, &new_image);
+}
+
+/* Did an update change something? Toasted values are not fetched to find out: rewritten ones count as changed. */
+static bool
+row_changed(TupleTableSlot *before, TupleTableSlot *after)
+{
+	EltImage	old_image;
+	EltImage	new_image;
+
+	if (has_external(before) || has_external(after))
+		return !elt_image_same_bytes(before, after);
+	elt_image_make(&old_image, before, NULL, false);
+	elt_image_make(&new_image, after, NULL, false);
+	return !elt_image_same(&old_image, &new_image);
+}
+
+/* The same of a log of keys: one image does where the key stays. */
+static void
+log_key_update(EltLog *log, EltTarget *target, TupleTableSlot *before, TupleTableSlot *after)
+{
+	EltImage	old_image;
+	EltImage	new_image;
+
+	if (!row_changed(before, after))
+		return;
+	elt_image_make_key(&old_image, before, target->keydesc, target->keys);
+	elt_image_make_key(&new_image, after, target->keydesc, target->keys);
+	if (elt_image_same(&old_image, &new_image))
 	{
-		elt_image_make(&old_image, before, target->keys, NULL, false);
-		elt_image_make(&new_image, after, target->keys, NULL, false);
+		elt_log_append(log, ELT_OP_UPDATE, &new_image);
+		return;
 	}
 	elt_log_append(log, ELT_OP_OLD, &old_image);
 	elt_log_append(log, ELT_OP_NEW, &new_image);
@@ -167,7 +205,10 @@ log_updates(EltLog *log, EltTarget *target, RowReader *olds, RowReader *news,
 		MemoryContext old = MemoryContextSwitchTo(per_row);
 
 		CHECK_FOR_INTERRUPTS();
-		log_update(log, target, before, after);
+		if (target->keys != NULL)
+			log_key_update(log, target, before, after);
+		else
+			log_row_update(log, target, before, after);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(per_row);
 	}
@@ -175,7 +216,7 @@ log_updates(EltLog *log, EltTarget *target, RowReader *olds, RowReader *news,
 	{
 		EltImage	image;
 
-		elt_image_make(&image, before, target->keys, NULL, true);
+		make_image(&image, target, before, ELT_OP_OLD);
 		elt_log_append(log, ELT_OP_OLD, &image);
 		log_rows(log, target, olds, ELT_OP_OLD, per_row);
 	}

@@ -6,7 +6,7 @@
 #include "utils/uuid.h"
 
 /*
- * A point in a change log. Xids are widened to 64 bits. Contains a log row (xid, serial) when the xid was finished in the snapshot, or is
+ * A point in a change log. Xids are widened to 64 bits. Contains an image (xid, serial) when the xid was finished in the snapshot, or is
  * own_xid with serial <= own_serial.
  */
 typedef struct EltOffset

@@ -164,7 +164,7 @@ make_image(EltLoadRun *run, MinimalTuple tuple, EltRejected *rejected)
 	EltImage	image;
 
 	ExecStoreMinimalTuple(tuple, slot, false);
-	elt_image_make(&image, slot, NULL, NULL, false);
+	elt_image_make(&image, slot, NULL, false);
 	rejected->len = image.len;
 	rejected->image = palloc(image.len);
 	elt_image_write(&image, rejected->image);

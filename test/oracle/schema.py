@@ -68,6 +68,7 @@ class Table:
         self.images = 'row'
         self.referenced = None      # a table that a foreign key with cascades refers to
         self.truncated = 0          # how often, about
+        self.extra = []             # columns added later, which consumers do not look at
         self.writable = True        # by writers: not the target of a load
 
     def names(self, generated=True):

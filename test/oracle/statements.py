@@ -174,6 +174,13 @@ def rewrite(table, rng):
             f'INSERT INTO {table.name} ({columns}) SELECT {columns} FROM d WHERE {keep}')
 
 
+def update_extra(table, rng):
+    """A column that nobody reads: the row changes, and yet what is seen of it does not."""
+    if not table.extra:
+        return None
+    return f'UPDATE {table.name} t SET {rng.choice(table.extra)} = {rng.randint(0, 9)} WHERE {_where(table, rng)}'
+
+
 def block(table, rng):
     """Subtransactions of PL/pgSQL, one of them undone."""
     one, two, three = (rng.choice((insert, update, delete, update_key, move))(table, rng) or update(table, rng) for _ in range(3))
@@ -192,7 +199,7 @@ def referenced(table, rng):
 
 
 KINDS = ((insert, 10), (insert_many, 3), (update, 9), (update_nothing, 2), (update_key, 5), (swap_keys, 1), (move, 4), (delete, 5),
-         (merge, 3), (copy, 2), (rewrite, 2), (block, 3), (referenced, 2))
+         (merge, 3), (copy, 2), (rewrite, 2), (block, 3), (referenced, 2), (update_extra, 3))
 
 
 def statement(table, rng):

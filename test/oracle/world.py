@@ -55,7 +55,6 @@ class World:
                 session.sql(f"SELECT elt.track('{table.name}', '{table.images}')")
             for _ in range(rng.choice((1, 2, 3, 3, 4))):
                 self.add_consumer(table, has_loads)
-        self.start_with = rng.random()
         if rng.random() < 0.75:
             self.create_some(session, 0.6)
         for table in self.tables:
@@ -262,7 +261,19 @@ class World:
                            f"(SELECT oid FROM pg_class WHERE relnamespace = '{self.schema}'::regnamespace) AND (pending_rows > 0 OR stale)")
         if rows:
             raise Failure(f'elt.tracked shows what is not there: {rows}')
+        self.alter(session)
         session.sql("SET lock_timeout = '20ms'")
+
+    def alter(self, session):
+        """Add a column that consumers do not know, or drop it again. They have read everything, so that it must not bother them."""
+        for table in self.writable():
+            if self.rng.random() < 0.75:
+                continue
+            if table.extra and self.rng.random() < 0.6:
+                session.sql(f'ALTER TABLE {table.name} DROP COLUMN {table.extra.pop()}')
+                continue
+            table.extra.append(f'extra{len(self.trace)}')
+            session.sql(f"ALTER TABLE {table.name} ADD COLUMN {table.extra[-1]} int {self.rng.choice(('', 'DEFAULT 5'))}")
 
     def tear_down(self):
         session = self.readers[0]

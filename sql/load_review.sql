@@ -128,6 +128,54 @@ ALTER TABLE share DROP COLUMN extra;
 CALL elt.run('share');
 TABLE share EXCEPT ALL TABLE share_copy;
 
+-- columns that come and go under a query that reads them: what did not change gives something else than before
+CREATE TABLE doc (id int PRIMARY KEY, n int);
+CREATE TABLE doc_copy (id int PRIMARY KEY, n int, doc jsonb);
+INSERT INTO doc SELECT i, i FROM generate_series(1, 20) i;
+SELECT elt.create_load('doc', 'doc_copy', 'doc', 'SELECT id, n, to_jsonb(doc) AS doc FROM doc', batch_rows => 2);
+CALL elt.run('doc');
+ALTER TABLE doc ADD COLUMN extra text DEFAULT 'x';
+CALL elt.run('doc');
+SELECT id, n, to_jsonb(doc) FROM doc EXCEPT ALL TABLE doc_copy;
+UPDATE doc SET n = n + 1;
+SELECT pending > 0 AS pending FROM elt.run_batch('doc');
+ALTER TABLE doc DROP COLUMN n, ADD COLUMN other int DEFAULT 7;
+ALTER TABLE doc RENAME other TO n;
+CALL elt.run('doc');
+SELECT id, n, to_jsonb(doc) FROM doc EXCEPT ALL TABLE doc_copy;
+SELECT * FROM elt.run_batch('doc');
+CREATE TABLE plain (id int PRIMARY KEY, n int);
+CREATE TABLE plain_copy (id int PRIMARY KEY, n int);
+INSERT INTO plain SELECT i, i FROM generate_series(1, 20) i;
+SELECT elt.create_load('plain', 'plain_copy', 'plain', mode => 'mirror');
+CALL elt.run('plain');
+ALTER TABLE plain ADD COLUMN unread int DEFAULT 1;
+SELECT * FROM elt.run_batch('plain');
+ALTER TABLE plain DROP COLUMN n;
+ALTER TABLE plain ADD COLUMN n int DEFAULT 8;
+SELECT * FROM elt.run_batch('plain');
+TABLE plain_copy EXCEPT ALL SELECT id, n FROM plain;
+
+-- rules that INSERT ... ON CONFLICT does not go with
+CREATE TABLE ruled (id int PRIMARY KEY, n int);
+CREATE RULE again AS ON INSERT TO ruled DO ALSO INSERT INTO added VALUES (new.id, 'by a rule');
+SELECT elt.create_load('ruled', 'ruled', 'plain');
+SELECT elt.create_load('ruled', 'ruled', 'plain', 'SELECT id FROM plain WHERE id = 1', mode => 'append');
+CALL elt.run('ruled');
+TABLE ruled;
+TABLE added;
+
+-- a load that its own batch drops
+CREATE TABLE dropping (id int PRIMARY KEY, n int);
+CREATE FUNCTION drop_it() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM elt.drop_load('dropping');
+    RETURN new;
+END $$;
+CREATE TRIGGER drop_it BEFORE INSERT ON dropping FOR EACH ROW EXECUTE FUNCTION drop_it();
+SELECT elt.create_load('dropping', 'dropping', 'plain', 'SELECT id, n FROM plain WHERE id = 1');
+CALL elt.run('dropping');
+
 SELECT count(elt.drop_load(name)) > 0 AS dropped FROM elt.loads;
 SET client_min_messages = warning;
 DROP SCHEMA load_review CASCADE;

@@ -215,6 +215,7 @@ $node->safe_psql('postgres', q{
 			DELETE FROM source WHERE id = seed + i - 5;
 			INSERT INTO bag VALUES (i % 10);
 			IF i % 13 = 0 THEN ROLLBACK; ELSE COMMIT; END IF;
+			PERFORM pg_sleep(0.0005);	-- a wait, to notice that the postmaster is gone
 		END LOOP;
 	END $$;
 	CREATE PROCEDURE busy_consumer() LANGUAGE plpgsql AS $$
@@ -222,6 +223,7 @@ $node->safe_psql('postgres', q{
 		FOR i IN 1 .. 1000000 LOOP
 			CALL consume();
 			COMMIT;
+			PERFORM pg_sleep(0.0005);
 		END LOOP;
 	END $$;
 });

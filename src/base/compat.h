@@ -159,7 +159,9 @@ elt_extend_relation(Relation rel, int n, Buffer *buffers)
 		buffers[i] = ReadBufferExtended(rel, MAIN_FORKNUM, first + i, RBM_ZERO_AND_LOCK, NULL);
 		LockBuffer(buffers[i], BUFFER_LOCK_UNLOCK);
 	}
-	smgrextend(RelationGetSmgr(rel), MAIN_FORKNUM, first + n - 1, zeroes.data, false);
+	/* each page, so that a full disk is noticed here and not when the buffers are written */
+	for (int i = 0; i < n; i++)
+		smgrextend(RelationGetSmgr(rel), MAIN_FORKNUM, first + i, zeroes.data, false);
 	UnlockRelationForExtension(rel, ExclusiveLock);
 	return n;
 #endif

@@ -36,7 +36,8 @@ PG_FUNCTION_INFO_V1(elt_sql_progress_rows);
 #define P_TOTAL			3
 #define P_STARTED		4
 #define P_REPORTED		5
-#define NPARAMS			6
+#define P_OWNER			6
+#define NPARAMS			7
 
 static bool active = false;
 static int64 params[NPARAMS];
@@ -47,10 +48,10 @@ slot_is_ours(void)
 	return MyBEEntry != NULL && MyBEEntry->st_progress_command == COMMAND;
 }
 
-static void
-report(void)
+void
+elt_progress_report(void)
 {
-	static const int index[NPARAMS] = {P_NODE, P_PHASE, P_DONE, P_TOTAL, P_STARTED, P_REPORTED};
+	static const int index[NPARAMS] = {P_NODE, P_PHASE, P_DONE, P_TOTAL, P_STARTED, P_REPORTED, P_OWNER};
 
 	if (!active || MyBEEntry == NULL)
 		return;
@@ -66,20 +67,21 @@ report(void)
 }
 
 void
-elt_progress_begin(int32 node)
+elt_progress_begin(int32 node, Oid owner)
 {
 	active = true;
 	memset(params, 0, sizeof(params));
 	params[P_NODE] = node;
+	params[P_OWNER] = owner;
 	params[P_STARTED] = GetCurrentTimestamp();
-	report();
+	elt_progress_report();
 }
 
 void
 elt_progress_phase(EltProgressPhase phase)
 {
 	params[P_PHASE] = phase;
-	report();
+	elt_progress_report();
 }
 
 void
@@ -87,7 +89,7 @@ elt_progress_rows(int64 done, int64 total)
 {
 	params[P_DONE] = done;
 	params[P_TOTAL] = total;
-	report();
+	elt_progress_report();
 }
 
 void
@@ -140,7 +142,8 @@ elt_sql_progress_rows(PG_FUNCTION_ARGS)
 			continue;
 		status = &local->backendStatus;
 		if (status->st_progress_command != COMMAND || status->st_databaseid != MyDatabaseId ||
-			!(all || has_privs_of_role(GetUserId(), status->st_userid)))
+			!(all || has_privs_of_role(GetUserId(), status->st_userid) ||
+			  has_privs_of_role(GetUserId(), (Oid) status->st_progress_param[P_OWNER])))
 			continue;
 		phase = status->st_progress_param[P_PHASE];
 		values[0] = Int32GetDatum(status->st_procpid);

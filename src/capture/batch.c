@@ -22,6 +22,7 @@
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -133,7 +134,7 @@ elt_batch_check_snapshot(EltBatch *batch)
  * told from the rest of that window, so the window is given up for a resynchronisation as of now.
  */
 static void
-find_resync(EltBatch *batch, EltOffset *now, bool truncate_matters)
+find_resync(EltBatch *batch, EltOffset *now)
 {
 	ListCell   *lc;
 
@@ -141,7 +142,7 @@ find_resync(EltBatch *batch, EltOffset *now, bool truncate_matters)
 	{
 		EltMark    *mark = lfirst(lc);
 
-		if (!truncate_matters && strcmp(mark->reason, ELT_MARK_TRUNCATE) == 0)
+		if (batch->consumer->only_adds && strcmp(mark->reason, ELT_MARK_TRUNCATE) == 0)
 			continue;
 		if ((now == NULL || elt_offset_contains(now, mark->xid, mark->serial)) &&
 			!elt_offset_contains(batch->consumer->offset, mark->xid, mark->serial))
@@ -175,7 +176,7 @@ chunk_key(Relation root)
 
 /* Decide where the window ends: where it was recorded to end, else now. */
 static void
-find_window(EltBatch *batch, bool truncate_matters)
+find_window(EltBatch *batch)
 {
 	EltOffset  *now = elt_offset_of_snapshot(batch->snapshot);
 	EltConsumer *consumer = batch->consumer;
@@ -184,19 +185,31 @@ find_window(EltBatch *batch, bool truncate_matters)
 	if (consumer->offset != NULL)
 	{
 		now->passed = Max(now->passed, consumer->offset->passed);
-		find_resync(batch, now, truncate_matters);
+		find_resync(batch, now);
 
 		/*
 		 * under another key, rows of the chunks to come are in those that
 		 * were applied; new rows alone are not told by key
 		 */
-		if (truncate_matters && consumer->end != NULL && strcmp(consumer->chunk_key, chunk_key(batch->root)) != 0)
+		if (!consumer->only_adds && consumer->end != NULL && strcmp(consumer->chunk_key, chunk_key(batch->root)) != 0)
 			batch->resync = "the primary key was changed, or a column of a table without one was dropped";
 	}
 	batch->fresh = consumer->end == NULL || batch->resync != NULL;
 	batch->to = batch->fresh ? now : consumer->end;
 	batch->chunks = batch->fresh ? 0 : consumer->chunks;
 	batch->chunk = batch->fresh ? 0 : consumer->chunks_done;
+}
+
+void
+elt_batch_resync(EltBatch *batch, const char *reason)
+{
+	int32		passed = elt_segment_passed(batch->capture->id, batch->snapshot);
+
+	batch->resync = reason;
+	batch->to = elt_offset_of_snapshot(batch->snapshot);
+	batch->to->passed = Max(passed, batch->consumer->offset->passed);
+	batch->fresh = true;
+	batch->chunks = batch->chunk = 0;
 }
 
 static void
@@ -243,8 +256,35 @@ take_snapshot(EltBatch *batch)
 	batch->snapshot = GetActiveSnapshot();
 }
 
+/*
+ * With a fixed snapshot one's own changes can be newer than others' that it does not see, which they may rest on: a key freed by another transaction and
+ * taken by this one. Those others come in a later window, where they could not be netted with the own ones any more.
+ */
+void
+elt_batch_check_own_changes(EltBatch *batch)
+{
+	EltOffset  *from = batch->consumer->offset;
+	EltOffset  *to = batch->to;
+	EltBatch	latest = *batch;
+	EltReader  *reader;
+	EltChange	change;
+	bool		newer = false;
+
+	if (!IsolationUsesXactSnapshot() || from == NULL || to->own_serial == 0 ||
+		(from->own_xid == to->own_xid && from->own_serial == to->own_serial))
+		return;
+	latest.snapshot = RegisterSnapshot(GetLatestSnapshot());
+	reader = elt_reader_begin(&latest, true);
+	while (!newer && elt_reader_next(reader, &change))
+		newer = change.xid != to->own_xid && !elt_offset_contains(to, change.xid, change.serial);
+	elt_reader_end(reader);
+	UnregisterSnapshot(latest.snapshot);
+	if (newer)
+		serialization_failure("the source", batch);
+}
+
 EltBatch *
-elt_batch_begin(int32 consumer, bool truncate_matters)
+elt_batch_begin(int32 consumer)
 {
 	EltBatch   *batch = palloc0(sizeof(EltBatch));
 
@@ -262,9 +302,10 @@ elt_batch_begin(int32 consumer, bool truncate_matters)
 	elt_batch_check_snapshot(batch);
 	elt_debug_point("batch-snapshot");
 
-	find_window(batch, truncate_matters);
+	find_window(batch);
 	if (batch->consumer->offset != NULL)
 		lock_segments(batch);
+	elt_batch_check_own_changes(batch);
 	return batch;
 }
 
@@ -333,7 +374,7 @@ elt_batch_peek(EltConsumer *consumer, EltCapture *capture, Snapshot snapshot, El
 	if (consumer->offset != NULL)
 	{
 		lock_segments(batch);
-		find_resync(batch, NULL, true);
+		find_resync(batch, NULL);
 	}
 	return batch;
 }
@@ -380,7 +421,7 @@ elt_batch_cancel(EltBatch *batch)
 }
 
 int32
-elt_consumer_create(int32 capture, const char *kind, const char *name, bool from_now)
+elt_consumer_create(int32 capture, const char *kind, const char *name, bool from_now, bool only_adds)
 {
 	EltConsumer consumer = {0};
 
@@ -388,6 +429,7 @@ elt_consumer_create(int32 capture, const char *kind, const char *name, bool from
 	consumer.kind = pstrdup(kind);
 	consumer.name = pstrdup(name);
 	consumer.install = elt_install_id();
+	consumer.only_adds = only_adds;
 	elt_lock_capture(capture, ELT_LOCK_TRIM, ShareLock);
 	if (from_now)
 	{
@@ -399,5 +441,8 @@ elt_consumer_create(int32 capture, const char *kind, const char *name, bool from
 		consumer.offset->passed = elt_segment_passed(capture, snapshot);
 		UnregisterSnapshot(snapshot);
 	}
+	/* writers look again how they are to log */
+	if (only_adds)
+		CacheInvalidateRelcacheByRelid(elt_capture_by_id(capture)->relid);
 	return elt_consumer_insert(&consumer);
 }

@@ -24,10 +24,13 @@ typedef struct EltBatch
 
 /*
  * Lock the consumer and its source, take the snapshot, make it active and find the window. Errors: 40001 where the transaction's snapshot is older than
- * what it must see, 55006 while a statement that changes the source is running, 42P01 where the source is gone. truncate_matters: false for who only wants new
- * rows: a TRUNCATE, or another primary key, is then no reason to resynchronise.
+ * what it must see, 55006 while a statement that changes the source is running, 42P01 where the source is gone. For a
+ * consumer that only adds, a TRUNCATE is no reason to resynchronise.
  */
-extern EltBatch *elt_batch_begin(int32 consumer, bool truncate_matters);
+extern EltBatch *elt_batch_begin(int32 consumer);
+
+/* Changes do not suffice for a reason of the consumer's own: the batch ends now, also where it continues a window in chunks. Before anything is written. */
+extern void elt_batch_resync(EltBatch *batch, const char *reason);
 
 /* Decide into how many chunks the window is split: enough that one has at most max_rows changes (0: by memory alone). */
 extern void elt_batch_split(EltBatch *batch, int64 max_rows);
@@ -63,11 +66,15 @@ extern EltCapture *elt_consumer_capture(EltConsumer *consumer);
 /* In REPEATABLE READ the snapshot is older than the locks: 40001 where the offset, the log or a mark is newer than it. */
 extern void elt_batch_check_snapshot(EltBatch *batch);
 
+/* There, too: 40001 where the window has own changes and others, which they may rest on, are newer than the snapshot. For a window that ends now. */
+extern void elt_batch_check_own_changes(EltBatch *batch);
+
 /*
  * Register a consumer of relation's changes from its first batch on, or from now on: from what the transaction sees, so that a copy that it makes and the
- * changes together lack nothing. 40001 where the log has been trimmed, or a mark left, after the transaction's snapshot.
+ * changes together lack nothing. 40001 where the log has been trimmed, or a mark left, after the transaction's snapshot. only_adds: it
+ * takes every new row version and cannot resynchronise, so the log keeps its images whole from now on.
  */
-extern int32 elt_consumer_create(int32 capture, const char *kind, const char *name, bool from_now);
+extern int32 elt_consumer_create(int32 capture, const char *kind, const char *name, bool from_now, bool only_adds);
 
 /* The offset that contains just what snapshot sees. */
 extern EltOffset *elt_offset_of_snapshot(Snapshot snapshot);

@@ -7,8 +7,8 @@
  * space map and extend the file for each page, which would be the larger part of what tracking costs. The tuples are those that heap_insert makes;
  * snapshots, locks and vacuum treat them as any other.
  *
- * Nothing is reserved for the pages between the old and the new end until they are written, as with hash indexes: a full disk is noticed when the
- * buffers are written (from PostgreSQL 16 on when the file is extended). Logical decoding does not see these rows; a change log is of no use elsewhere.
+ * The file has its new pages, zeroed, before they are filled: a full disk is the writer's error. Logical decoding does not see these rows; a change log is
+ * of no use elsewhere.
  *
  * Locks: the caller holds RowExclusive on the segment; the relation extension lock while pages are added; one page at a time. A crash leaves
  * at worst empty pages at the end, which readers skip.

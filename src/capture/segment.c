@@ -24,6 +24,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "base/debug_point.h"
 #include "base/guc.h"
 #include "base/sql.h"
 #include "capture/locks.h"
@@ -100,7 +101,11 @@ elt_segment_passed(int32 capture, Snapshot snapshot)
 			passed = Max(passed, segment->segno);
 		else if (segment->state != ELT_SEGMENT_SEALED)
 			break;
-		/* sealed after this transaction's snapshot, which may lack the last writers: in REPEATABLE READ it is still the same one */
+
+		/*
+		 * sealed after this transaction's snapshot, which may lack the last
+		 * writers: in REPEATABLE READ it is still the same one
+		 */
 		else if (TransactionIdIsCurrentTransactionId(segment->xmin))
 			break;
 		else
@@ -250,7 +255,11 @@ rotate(int32 capture, List *segments)
 		elt_segment_insert(&fresh);
 		opened = fresh.relid;
 	}
-	/* writers that have cached the closed one look again; where this is rolled back, so does who has cached the new one: ourselves */
+
+	/*
+	 * writers that have cached the closed one look again; where this is
+	 * rolled back, so does who has cached the new one: ourselves
+	 */
 	CacheInvalidateRelcacheByRelid(open->relid);
 	CacheInvalidateRelcacheByRelid(opened);
 }
@@ -261,10 +270,14 @@ elt_segment_maintain(int32 capture)
 	List	   *segments;
 	ListCell   *lc;
 
-	/* in a serializable transaction it would conflict with writers, which read the segments' table */
+	/*
+	 * in a serializable transaction it would conflict with writers, which
+	 * read the segments' table
+	 */
 	if (IsolationIsSerializable() ||
 		!elt_try_lock_capture(capture, ELT_LOCK_MAINTENANCE, ExclusiveLock))
 		return;
+	elt_debug_point("maintain");
 	segments = elt_segment_list(capture, NULL);
 	foreach(lc, segments)
 	{

@@ -318,7 +318,7 @@ elt_sql_create_stream(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_DUPLICATE_COLUMN),
 				 errmsg("table \"%s\" has a column \"_elt_op\", the name of the stream's own", get_rel_name(source)),
 				 errhint("Rename the column.")));
-	stream.consumer = elt_consumer_create(capture->id, "stream", name, !initial);
+	stream.consumer = elt_consumer_create(capture->id, "stream", name, !initial, false);
 	create_stream_view(qualified, rel, stream.consumer);
 	stream.relid = get_relname_relid(var->relname, schema);
 	stream.attnums = live_columns(rel);
@@ -493,6 +493,8 @@ open_window(EltConsumer *consumer, Pin *pin)
 	batch = elt_batch_peek(consumer, capture, snapshot, to);
 	batch->root = root;
 	elt_batch_check_snapshot(batch);
+	if (pin == NULL)
+		elt_batch_check_own_changes(batch);
 	return batch;
 }
 

@@ -27,6 +27,7 @@
 #include "base/compat.h"
 #include "capture/target.h"
 #include "catalog/capture.h"
+#include "catalog/consumer.h"
 #include "catalog/table.h"
 
 static HTAB *targets = NULL;
@@ -112,9 +113,23 @@ key_descriptor(TupleDesc rootdesc, const bool *keys)
 	return desc;
 }
 
+/* Is there a consumer that goes on after a TRUNCATE, which takes all toasted values away? */
+static bool
+needs_whole_images(int32 capture)
+{
+	ListCell   *lc;
+
+	foreach(lc, elt_consumer_list(capture))
+	{
+		if (((EltConsumer *) lfirst(lc))->only_adds)
+			return true;
+	}
+	return false;
+}
+
 /* Fill in what the entry keeps of the root's layout, in the entry's context. */
 static void
-fill_layout(EltTarget *target, Relation rel, bool keys_only)
+fill_layout(EltTarget *target, Relation rel, bool keys_only, bool may_share)
 {
 	Relation	root = table_open(target->root, AccessShareLock);
 	bool		plain = rel->rd_rel->relkind == RELKIND_RELATION && !rel->rd_rel->relispartition;
@@ -128,7 +143,7 @@ fill_layout(EltTarget *target, Relation rel, bool keys_only)
 	target->rowdesc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
 
 	/* a partition's row may move, and its value with it; without a key the value's row could not be found */
-	target->pk = plain ? key_attributes(rel) : NULL;
+	target->pk = plain && may_share ? key_attributes(rel) : NULL;
 	table_close(root, AccessShareLock);
 }
 
@@ -139,6 +154,7 @@ fill_target(EltTarget *target, Relation rel)
 	MemoryContext old = CurrentMemoryContext;
 	MemoryContext scratch = AllocSetContextCreate(old, "elt target lookup", ALLOCSET_SMALL_SIZES);
 	EltCapture *capture = NULL;
+	bool		may_share;
 	uint64		before = invalidations;
 
 	if (target->context != NULL)
@@ -157,8 +173,9 @@ fill_target(EltTarget *target, Relation rel)
 	target->tracked = OidIsValid(target->segment);
 	if (target->tracked)
 	{
+		may_share = !needs_whole_images(target->capture);
 		MemoryContextSwitchTo(target->context);
-		fill_layout(target, rel, capture->keys_only);
+		fill_layout(target, rel, capture->keys_only, may_share);
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(scratch);

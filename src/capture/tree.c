@@ -33,6 +33,7 @@
 #include "base/compat.h"
 #include "base/sql.h"
 #include "capture/batch.h"
+#include "capture/locks.h"
 #include "capture/mark.h"
 #include "capture/tree.h"
 
@@ -350,6 +351,15 @@ elt_tree_note_columns(EltCapture *capture, Relation root, bool rewrites_marked)
 	char	   *now = elt_tree_columns(root, capture->keys_only);
 
 	if (strcmp(now, capture->columns) == 0)
+		return;
+
+	/*
+	 * a trim writes to the capture's row as well, and so does another batch
+	 * that has noticed the same
+	 */
+	elt_lock_capture(capture->id, ELT_LOCK_TRIM, ShareUpdateExclusiveLock);
+	capture = elt_capture_by_id(capture->id);
+	if (capture == NULL || strcmp(now, capture->columns) == 0)
 		return;
 	if (column_changed(capture->columns, now) && (capture->keys_only || !rewrites_marked))
 		elt_mark_relation(capture->relid, "the type or the key membership of a column was changed");

@@ -139,14 +139,41 @@ may_share(EltTarget *target, TupleTableSlot *before, TupleTableSlot *after)
 	return true;
 }
 
+/* Are both rows made of the same bytes, the pointers to toasted values included? */
+static bool
+same_bytes(TupleTableSlot *before, TupleTableSlot *after)
+{
+	TupleDesc	desc = before->tts_tupleDescriptor;
+
+	if (TTS_IS_MINIMALTUPLE(before) && TTS_IS_MINIMALTUPLE(after))
+		return elt_image_same_bytes(before, after);
+	slot_getallattrs(before);
+	slot_getallattrs(after);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped)
+			continue;
+		if (before->tts_isnull[i] != after->tts_isnull[i] ||
+			(!before->tts_isnull[i] &&
+			 !datumIsEqual(before->tts_values[i], after->tts_values[i], att->attbyval, att->attlen)))
+			return false;
+	}
+	return true;
+}
+
 /* Log one update of a row, or nothing where it changed nothing. */
 static void
 log_row_update(EltLog *log, EltTarget *target, TupleTableSlot *before, TupleTableSlot *after)
 {
-	bool		share = may_share(target, before, after);
+	bool		share;
 	EltImage	old_image;
 	EltImage	new_image;
 
+	if (same_bytes(before, after))
+		return;
+	share = may_share(target, before, after);
 	elt_image_make(&old_image, before, share ? after : NULL, true);
 	elt_image_make(&new_image, after, share ? before : NULL, false);
 	if (elt_image_same(&old_image, &new_image))

@@ -21,23 +21,24 @@
 #include "catalog/consumer.h"
 #include "catalog/table.h"
 
-#define A_ID				1
-#define A_CAPTURE			2
-#define A_KIND				3
-#define A_NAME				4
-#define A_INSTALL			5
-#define A_SNAPSHOT			6
-#define A_OWN_XID			7
-#define A_OWN_SERIAL		8
-#define A_PASSED			9
-#define A_END_SNAPSHOT		10
-#define A_END_OWN_XID		11
-#define A_END_OWN_SERIAL	12
-#define A_END_PASSED		13
-#define A_CHUNKS			14
-#define A_CHUNKS_DONE		15
-#define A_CHUNK_KEY			16
-#define A_ADVANCED			17
+#define A_ID			1
+#define A_CAPTURE		2
+#define A_KIND			3
+#define A_NAME			4
+#define A_INSTALL		5
+#define A_ONLY_ADDS		6
+#define A_SNAPSHOT		7
+#define A_OWN_XID		8
+#define A_OWN_SERIAL	9
+#define A_PASSED		10
+#define A_END_SNAPSHOT	11
+#define A_END_OWN_XID	12
+#define A_END_OWN_SERIAL	13
+#define A_END_PASSED	14
+#define A_CHUNKS		15
+#define A_CHUNKS_DONE	16
+#define A_CHUNK_KEY		17
+#define A_ADVANCED		18
 
 /* pg_snapshot's text form, xmin:xmax:xip,... , is its only public one. */
 static EltOffset *
@@ -109,6 +110,7 @@ consumer_from_tuple(HeapTuple tuple, TupleDesc desc)
 	consumer->kind = TextDatumGetCString(values[A_KIND - 1]);
 	consumer->name = TextDatumGetCString(values[A_NAME - 1]);
 	consumer->install = *DatumGetUUIDP(values[A_INSTALL - 1]);
+	consumer->only_adds = DatumGetBool(values[A_ONLY_ADDS - 1]);
 	consumer->offset = offset_from_columns(values, nulls, A_SNAPSHOT);
 	consumer->end = offset_from_columns(values, nulls, A_END_SNAPSHOT);
 	consumer->chunks = DatumGetInt32(values[A_CHUNKS - 1]);
@@ -129,6 +131,7 @@ consumer_to_tuple(const EltConsumer *consumer, TupleDesc desc)
 	values[A_KIND - 1] = CStringGetTextDatum(consumer->kind);
 	values[A_NAME - 1] = CStringGetTextDatum(consumer->name);
 	values[A_INSTALL - 1] = elt_uuid_datum(&consumer->install);
+	values[A_ONLY_ADDS - 1] = BoolGetDatum(consumer->only_adds);
 	offset_to_columns(consumer->offset, values, nulls, A_SNAPSHOT);
 	offset_to_columns(consumer->end, values, nulls, A_END_SNAPSHOT);
 	values[A_CHUNKS - 1] = Int32GetDatum(consumer->chunks);
@@ -197,7 +200,10 @@ consumer_find(Relation rel, int32 id, SysScanDesc *scan)
 	*scan = elt_table_scan(rel, "consumer_pkey", 1, &key, NULL);
 	tuple = systable_getnext(*scan);
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "consumer %d does not exist", id);
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the load or stream was dropped while its changes were read"),
+				 errhint("Do not drop it in a trigger or function that its own batch calls.")));
 	return tuple;
 }
 

@@ -27,6 +27,8 @@ typedef struct EltConsumer
 	char	   *kind;
 	char	   *name;
 	pg_uuid_t	install;
+	bool		only_adds;		/* takes every new row version, and cannot
+								 * resynchronise */
 	EltOffset  *offset;			/* NULL: nothing read yet */
 	EltOffset  *end;			/* end of the window being applied in chunks, or NULL */
 	int32		chunks;

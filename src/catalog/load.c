@@ -13,7 +13,9 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "nodes/value.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -49,6 +51,7 @@
 #define L_ON_ERROR		13
 #define L_MAX_REJECTED	14
 #define L_SETTINGS		15
+#define L_SOURCE_COLUMNS	16
 
 /* elt.rejected_row */
 #define R_LOAD			1
@@ -89,8 +92,8 @@ static void
 read_load(EltLoad *load)
 {
 	Relation	rel = elt_table_open("load", AccessShareLock);
-	Datum		values[L_SETTINGS];
-	bool		nulls[L_SETTINGS];
+	Datum		values[L_SOURCE_COLUMNS];
+	bool		nulls[L_SOURCE_COLUMNS];
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
@@ -115,6 +118,7 @@ read_load(EltLoad *load)
 	load->on_error = TextDatumGetCString(values[L_ON_ERROR - 1]);
 	load->max_rejected = DatumGetInt64(values[L_MAX_REJECTED - 1]);
 	load->settings = strings_of_array(values[L_SETTINGS - 1]);
+	load->source_columns = TextDatumGetCString(values[L_SOURCE_COLUMNS - 1]);
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 }
@@ -156,6 +160,56 @@ elt_load_by_name(const char *name)
 	return load;
 }
 
+void
+elt_node_lock(const char *name)
+{
+	LockDatabaseObject(elt_table_oid("node"), hash_bytes((const unsigned char *) name, strlen(name)), 0, ExclusiveLock);
+}
+
+static char *
+node_name(int32 id)
+{
+	Relation	rel = elt_table_open("node", AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	char	   *name = NULL;
+	bool		isnull;
+
+	elt_key_int4(&key, N_ID, id);
+	scan = elt_table_scan(rel, "node_pkey", 1, &key, NULL);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		name = TextDatumGetCString(heap_getattr(tuple, N_NAME, RelationGetDescr(rel), &isnull));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return name;
+}
+
+char *
+elt_load_mirror_of(Oid target)
+{
+	Relation	rel;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	char	   *name = NULL;
+	bool		isnull;
+
+	LockDatabaseObject(elt_table_oid("load"), target, 0, ExclusiveLock);
+	rel = elt_table_open("load", AccessShareLock);
+	elt_key_oid(&key, L_TARGET, target);
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 1, &key);
+	while (name == NULL && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		if (strcmp(TextDatumGetCString(heap_getattr(tuple, L_MODE, RelationGetDescr(rel), &isnull)), "mirror") == 0)
+			name = node_name(DatumGetInt32(heap_getattr(tuple, L_NODE, RelationGetDescr(rel), &isnull)));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return name;
+}
+
 static void
 insert_node(const EltLoad *load)
 {
@@ -176,8 +230,8 @@ void
 elt_load_insert(EltLoad *load)
 {
 	Relation	rel = elt_table_open("load", RowExclusiveLock);
-	Datum		values[L_SETTINGS];
-	bool		nulls[L_SETTINGS] = {false};
+	Datum		values[L_SOURCE_COLUMNS];
+	bool		nulls[L_SOURCE_COLUMNS] = {false};
 
 	load->node = (int32) elt_sequence_next("node_id_seq");
 	insert_node(load);
@@ -196,7 +250,33 @@ elt_load_insert(EltLoad *load)
 	values[L_ON_ERROR - 1] = CStringGetTextDatum(load->on_error);
 	values[L_MAX_REJECTED - 1] = Int64GetDatum(load->max_rejected);
 	values[L_SETTINGS - 1] = array_of_strings(load->settings);
+	values[L_SOURCE_COLUMNS - 1] = CStringGetTextDatum(load->source_columns);
 	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+void
+elt_load_set_source_columns(int32 node, const char *columns)
+{
+	Relation	rel = elt_table_open("load", RowExclusiveLock);
+	Datum		values[L_SOURCE_COLUMNS] = {0};
+	bool		nulls[L_SOURCE_COLUMNS] = {false};
+	bool		replace[L_SOURCE_COLUMNS] = {false};
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	elt_key_int4(&key, L_NODE, node);
+	scan = elt_table_scan(rel, "load_pkey", 1, &key, NULL);
+	tuple = systable_getnext(scan);
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "load %d does not exist", node);
+	values[L_SOURCE_COLUMNS - 1] = CStringGetTextDatum(columns);
+	replace[L_SOURCE_COLUMNS - 1] = true;
+	tuple = heap_modify_tuple(tuple, RelationGetDescr(rel), values, nulls, replace);
+	CatalogTupleUpdate(rel, &tuple->t_self, tuple);
+	systable_endscan(scan);
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
 }

@@ -23,12 +23,16 @@ typedef struct EltLoad
 	char	   *on_error;		/* stop | quarantine */
 	int64		max_rejected;
 	List	   *settings;		/* name, value, ... */
+	char	   *source_columns; /* that the query reads, as text */
 } EltLoad;
 
 extern EltLoad *elt_load_by_name(const char *name); /* NULL: no node of this
 													 * name; an error where it
 													 * is no load */
+extern void elt_node_lock(const char *name);	/* to create or look for a node of this name, to the end of the transaction */
+extern char *elt_load_mirror_of(Oid target);	/* the load of mode mirror into a table, or NULL; locks that question to the end of the transaction */
 extern void elt_load_insert(EltLoad *load); /* makes the node too */
+extern void elt_load_set_source_columns(int32 node, const char *columns);
 extern void elt_load_delete(const EltLoad *load);	/* with its node, its
 													 * rejected rows and its
 													 * consumer */

@@ -68,6 +68,7 @@ CREATE TABLE elt.consumer (
     kind text NOT NULL,                 -- load | stream
     name text NOT NULL,
     install uuid NOT NULL,
+    only_adds boolean NOT NULL,         -- takes every new row version; cannot resynchronise
     snapshot pg_snapshot,               -- NULL: nothing read yet
     own_xid bigint NOT NULL,
     own_serial bigint NOT NULL,

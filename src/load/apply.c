@@ -288,3 +288,51 @@ elt_apply_prepare(EltLoadRun *run)
 	plans->write_staged = elt_plan(write_staged_sql(run), &bags[1], 1);
 	return plans;
 }
+
+void
+elt_apply_stage(EltLoadRun *run, EltLoadRows *rows, Tuplestorestate *out)
+{
+	EltBag		added = source_bag(run, "elt_added", rows->added, rows->nadded);
+
+	elt_plan_run_into(run->plans->stage, &added, 1, out, NULL, NULL);
+}
+
+EltStaged *
+elt_staged_begin(EltLoadRun *run)
+{
+	EltStaged  *staged = palloc0(sizeof(EltStaged));
+
+	staged->tuples = tuplestore_begin_heap(true, false, work_mem);
+	staged->desc = run->plans->staged;
+	return staged;
+}
+
+void
+elt_staged_append(EltStaged *staged, Tuplestorestate *tuples)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(staged->desc, &TTSOpsMinimalTuple);
+
+	while (tuplestore_gettupleslot(tuples, true, false, slot))
+	{
+		tuplestore_puttupleslot(staged->tuples, slot);
+		staged->ntuples++;
+	}
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+void
+elt_apply_delete_keys(EltLoadRun *run, EltStaged *staged)
+{
+	EltBag		bag = {"elt_staged", InvalidOid, staged->desc, staged->tuples, staged->ntuples};
+	List	   *key = run->load->key;
+
+	run_plan(run, elt_plan(psprintf("DELETE FROM %s USING elt_staged AS elt_d WHERE %s", elt_apply_target(run),
+									elt_key_match(run->key, "elt_t", key, "elt_d", key)), &bag, 1), &bag, 1);
+}
+
+void
+elt_staged_end(EltStaged *staged)
+{
+	tuplestore_end(staged->tuples);
+	pfree(staged);
+}

@@ -22,6 +22,7 @@
 #include "nodes/value.h"
 #include "parser/analyze.h"
 #include "parser/parser.h"
+#include "rewrite/prs2lock.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -166,6 +167,24 @@ refuse_target(Relation target, const char *what, const char *hint)
 			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 			 errmsg("cannot load into \"%s\": it is %s", RelationGetRelationName(target), what),
 			 errhint("%s", hint)));
+}
+
+/* INSERT ... ON CONFLICT is refused where rules rewrite it. */
+static void
+check_target_rules(Relation target, EltLoad *load)
+{
+	RuleLock   *rules = target->rd_rules;
+
+	if (rules == NULL || strcmp(load->mode, "append") == 0)
+		return;
+	for (int i = 0; i < rules->numLocks; i++)
+	{
+		if (rules->rules[i]->event == CMD_INSERT || rules->rules[i]->event == CMD_UPDATE)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot load into \"%s\" in mode %s: it has rules for INSERT or UPDATE", RelationGetRelationName(target), load->mode),
+					 errhint("Write the rule as a trigger, or use mode append.")));
+	}
 }
 
 static void
@@ -494,6 +513,19 @@ check_mirror(Relation target, EltLoad *load, EltLoadQuery *query, EltCapture *ca
 				 errhint("Add the primary key of \"%s\" to the query and to the target's key, or use mode upsert.", get_rel_name(load->source))));
 }
 
+/* Each mirror would delete what the other has loaded. */
+static void
+check_only_mirror(EltLoad *load)
+{
+	char	   *other = elt_load_mirror_of(load->target);
+
+	if (other != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("table \"%s\" is the target of another mirror, load \"%s\"", get_rel_name(load->target), other),
+				 errhint("A mirror deletes what its query does not give: use a target for each, and a view over them, or mode upsert.")));
+}
+
 static void
 keep_settings(EltLoad *load)
 {
@@ -519,6 +551,16 @@ definition_text(EltLoad *load, const char *initial)
 		appendStringInfo(&text, " %s", quote_identifier(strVal(lfirst(lc))));
 	appendStringInfo(&text, " query %s", load->query);
 	return text.data;
+}
+
+static void
+note_source_columns(EltLoad *load)
+{
+	EltSecContext context;
+
+	elt_become(&context, GetUserId());
+	load->source_columns = elt_load_query_check(load->query, load->source, load->name);
+	elt_restore(&context);
 }
 
 /* Check the load against its relations and fill in what follows from them. */
@@ -548,6 +590,7 @@ describe_load(EltLoad *load, const char *query_text, EltCapture *capture)
 				 errhint("A load of mode append needs elt.track(%s, images => 'row').",
 						 quote_literal_cstr(elt_qualified_name(load->source)))));
 	keep_settings(load);
+	note_source_columns(load);
 	relation_close(source, NoLock);
 	relation_close(target, NoLock);
 }
@@ -611,6 +654,7 @@ elt_sql_create_load(PG_FUNCTION_ARGS)
 				 errhint("Name the table whose changes drive the load by parameter \"source\".")));
 	load->source = elt_arg_relation(fcinfo, P_SOURCE, "source");
 
+	elt_node_lock(load->name);
 	existing = elt_load_by_name(load->name);
 	if (existing != NULL && strcmp(if_exists, "alter") != 0)
 	{
@@ -619,6 +663,7 @@ elt_sql_create_load(PG_FUNCTION_ARGS)
 	}
 	target = relation_open(load->target, AccessShareLock);
 	check_target_kind(target);
+	check_target_rules(target, load);
 	check_target_rights(target, load);
 	relation_close(target, NoLock);
 	capture = elt_track_for(load->source, load->name);
@@ -629,7 +674,10 @@ elt_sql_create_load(PG_FUNCTION_ARGS)
 		handle_existing(existing, load, if_exists);
 		PG_RETURN_VOID();
 	}
-	load->consumer = elt_consumer_create(capture->id, "load", load->name, strcmp(initial, "none") == 0);
+	if (strcmp(load->mode, "mirror") == 0)
+		check_only_mirror(load);
+	load->consumer = elt_consumer_create(capture->id, "load", load->name, strcmp(initial, "none") == 0,
+										 strcmp(load->mode, "append") == 0);
 	elt_load_insert(load);
 	PG_RETURN_VOID();
 }

@@ -46,6 +46,7 @@ typedef struct EltLoadRun
 	EltLoadCounts counts;
 	EltKey	   *key;			/* of the target; NULL for append */
 	EltKey	   *source_key;		/* its primary key; NULL: none */
+	char	   *source_columns; /* that the query reads now */
 	bool		mirror;
 	bool		append;
 	bool		owned;			/* the target's key holds the source's primary
@@ -61,6 +62,21 @@ typedef struct EltLoadRun
 
 /* apply.c: write changed rows to the target, as one command each for what is to delete and to write. Adds to run->counts. */
 extern void elt_apply(EltLoadRun *run, EltLoadRows *rows);
+
+/* Rows that the query gave. */
+typedef struct EltStaged
+{
+	Tuplestorestate *tuples;
+	TupleDesc	desc;
+	int64		ntuples;
+} EltStaged;
+
+/* For a run with plans: append to out what the query gives for the added rows; delete what has the keys of staged rows. */
+extern void elt_apply_stage(EltLoadRun *run, EltLoadRows *rows, Tuplestorestate *out);
+extern EltStaged *elt_staged_begin(EltLoadRun *run);
+extern void elt_staged_append(EltStaged *staged, Tuplestorestate *tuples);
+extern void elt_apply_delete_keys(EltLoadRun *run, EltStaged *staged);
+extern void elt_staged_end(EltStaged *staged);
 
 /* What elt_apply will run, planned for many small sets of rows; in the current memory context. */
 extern EltLoadPlans *elt_apply_prepare(EltLoadRun *run);

@@ -68,6 +68,8 @@ elt_attempt(EltLoadRun *run, EltAttempt work, void *arg, ErrorData **error)
 		*error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
+		/* the abort has cleared it */
+		elt_progress_report();
 		run->counts = before;
 	}
 	PG_END_TRY();
@@ -267,26 +269,77 @@ take_apart(EltLoadRun *run, EltLoadRows *rows, ErrorData *error)
 	MemoryContextDelete(mine);
 }
 
-/* Where a row's old key is only known from the query, another row may have taken it: delete before anything is written. */
+/* The tuples as rows that were added. */
 static EltLoadRows *
-remove_first(EltLoadRun *run, EltLoadRows *rows)
+as_added(EltLoadRun *run, Tuplestorestate *tuples)
 {
-	EltLoadRows *added = elt_rows_begin(run->desc, false, true);
-	EltLoadRows removal = *rows;
+	EltLoadRows *rows = elt_rows_begin(run->desc, false, true);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(run->desc, &TTSOpsMinimalTuple);
 
-	removal.nadded = 0;
-	elt_apply(run, &removal);
-	elt_rows_rewind(rows->added);
-	while (tuplestore_gettupleslot(rows->added, true, false, slot))
+	elt_rows_rewind(tuples);
+	while (tuplestore_gettupleslot(tuples, true, false, slot))
 	{
 		MinimalTuple tuple = ExecCopySlotMinimalTuple(slot);
 
-		elt_rows_put(added, NIL, list_make1(tuple));
+		elt_rows_put(rows, NIL, list_make1(tuple));
 		pfree(tuple);
 	}
 	ExecDropSingleTupleTableSlot(slot);
-	return added;
+	return rows;
+}
+
+/* What the query gives for rows, to be had by an attempt. */
+typedef struct Staging
+{
+	EltLoadRows *rows;
+	Tuplestorestate *out;
+} Staging;
+
+static void
+stage_rows(EltLoadRun *run, void *arg)
+{
+	Staging    *staging = arg;
+
+	elt_apply_stage(run, staging->rows, staging->out);
+}
+
+/* Append what the query gives for the rows that it can read. It could not load the others, so they are not in the target. */
+static void
+stage_readable(EltLoadRun *run, EltLoadRows *rows, EltStaged *staged)
+{
+	Staging		staging = {rows, tuplestore_begin_heap(true, false, work_mem)};
+	EltLoadRows *halves[2];
+	ErrorData  *error;
+
+	CHECK_FOR_INTERRUPTS();
+	if (elt_attempt(run, stage_rows, &staging, &error))
+		elt_staged_append(staged, staging.out);
+	else if (rows->ngroups > 1)
+	{
+		elt_rows_halve(rows, &halves[0], &halves[1]);
+		for (int i = 0; i < 2; i++)
+		{
+			stage_readable(run, halves[i], staged);
+			elt_rows_free(halves[i]);
+		}
+	}
+	tuplestore_end(staging.out);
+}
+
+/*
+ * Where a row's old key is only known from the query, another row may have taken it: delete before anything is written. Returns what is left to write.
+ */
+static EltLoadRows *
+remove_first(EltLoadRun *run, EltLoadRows *rows)
+{
+	EltLoadRows *removed = as_added(run, rows->removed);
+	EltStaged  *staged = elt_staged_begin(run);
+
+	stage_readable(run, removed, staged);
+	elt_apply_delete_keys(run, staged);
+	elt_staged_end(staged);
+	elt_rows_free(removed);
+	return as_added(run, rows->added);
 }
 
 /* rows do not work as a whole: write what does, reject the others. */
@@ -296,14 +349,12 @@ quarantine(EltLoadRun *run, EltLoadRows *rows, ErrorData *error)
 	EltLoadRows *left = rows;
 
 	run->kept = elt_rejected_count(run->load->node, run->load->max_rejected + 1);
+	run->plans = elt_apply_prepare(run);
 	if (run->mirror && !run->owned && rows->nremoved > 0)
 		left = remove_first(run, rows);
 	if (left->ngroups > 0)
-	{
-		run->plans = elt_apply_prepare(run);
 		take_apart(run, left, error);
-		run->plans = NULL;
-	}
+	run->plans = NULL;
 	if (left != rows)
 		elt_rows_free(left);
 }

@@ -69,6 +69,8 @@ typedef struct Analysis
 	int			reads;			/* reads of the source found by a walk; 2
 								 * means more than one */
 	RangeTblEntry *source_rte;
+	Bitmapset  *columns;		/* attributes of the source that are read; 0
+								 * is the whole row */
 	List	   *ctes;			/* CommonTableExprs counted ... */
 	List	   *cte_reads;		/* ... and how often one read of each reads
 								 * the source */
@@ -498,7 +500,7 @@ check_way(Analysis *a, Query *query, Level *outer)
 }
 
 static void
-check_source_column(const Analysis *a, AttrNumber attno)
+check_source_column(Analysis *a, AttrNumber attno)
 {
 	Relation	rel;
 	TupleDesc	desc;
@@ -515,6 +517,7 @@ check_source_column(const Analysis *a, AttrNumber attno)
 	 * attribute 0 is the whole row; a virtual column has no value in a logged
 	 * row
 	 */
+	a->columns = bms_add_member(a->columns, attno);
 	rel = relation_open(a->source, AccessShareLock);
 	desc = RelationGetDescr(rel);
 	for (int i = 0; i < desc->natts; i++)
@@ -776,18 +779,45 @@ elt_load_query_analyze(const char *text, Oid source, const char *load_name)
 	return result;
 }
 
-void
+/* The attributes that a query reads, as text; of a row that is read as a whole also the names, which to_jsonb shows. */
+static char *
+columns_read(const Analysis *a)
+{
+	Relation	rel = relation_open(a->source, AccessShareLock);
+	bool		whole = bms_is_member(0, a->columns);
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
+
+		if (whole && !att->attisdropped)
+			appendStringInfo(&text, "%d:%s ", att->attnum, quote_identifier(NameStr(att->attname)));
+		else if (bms_is_member(att->attnum, a->columns))
+			appendStringInfo(&text, "%d ", att->attnum);
+	}
+	relation_close(rel, NoLock);
+	return text.data;
+}
+
+char *
 elt_load_query_check(const char *sql, Oid source, const char *load_name)
 {
 	Analysis	a = {.load_name = load_name,.source = source,.stored = true};
+	Query	   *query;
 
-	(void) count_walker((Node *) parse_statement(&a, sql), &a);
+	a.source_name = relation_label(source);
+	query = parse_statement(&a, sql);
+	(void) count_walker((Node *) query, &a);
 	if (a.reads == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("query of load \"%s\" no longer reads its source, which is \"%s\" now", load_name, relation_label(source)),
+				 errmsg("query of load \"%s\" no longer reads its source, which is \"%s\" now", load_name, a.source_name),
 				 errdetail("The source was renamed or moved, and another relation has its former name."),
 				 errhint("Undo that, or drop the load with elt.drop_load and create it anew.")));
+	(void) column_walker((Node *) query, &a);
+	return columns_read(&a);
 }
 
 EltLoadQuery *

@@ -30,8 +30,9 @@ typedef struct EltLoadQuery
  */
 extern EltLoadQuery *elt_load_query_analyze(const char *text, Oid source, const char *load_name);
 
-/* Before a stored query runs: an error where it cannot be read any more, or where its names mean something else than its source. */
-extern void elt_load_query_check(const char *sql, Oid source, const char *load_name);
+/* Before a stored query runs: an error where it cannot be read any more, or where its names mean something else than its source. Gives the columns of the
+ * source that it reads, as text to compare: where they are others than before, what it gave then is not what it gives now. */
+extern char *elt_load_query_check(const char *sql, Oid source, const char *load_name);
 
 /* The query of a load without one: the columns, by name, that source and target share, in the target's order, without its generated ones. */
 extern EltLoadQuery *elt_load_query_default(Oid source, Oid target, const char *load_name);

@@ -36,6 +36,7 @@
 #include "base/progress.h"
 #include "base/sql.h"
 #include "capture/image.h"
+#include "capture/locks.h"
 #include "capture/net.h"
 #include "capture/segment.h"
 #include "capture/track.h"
@@ -59,8 +60,8 @@ typedef struct Outcome
 	int32		capture;
 } Outcome;
 
-EltLoad *
-elt_load_get(const char *name)
+static EltLoad *
+find_load(const char *name)
 {
 	EltLoad    *load = elt_load_by_name(name);
 
@@ -69,6 +70,14 @@ elt_load_get(const char *name)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("load \"%s\" does not exist", name),
 				 errhint("elt.loads lists the loads; elt.create_load makes one.")));
+	return load;
+}
+
+EltLoad *
+elt_load_get(const char *name)
+{
+	EltLoad    *load = find_load(name);
+
 	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(load->owner)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -79,7 +88,10 @@ elt_load_get(const char *name)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of load \"%s\"", name),
 				 errhint("Become a member of role \"%s\".", GetUserNameFromId(load->owner, false))));
-	return load;
+
+	/* it may be dropped, and made anew, while this waits */
+	elt_lock_consumer(load->consumer);
+	return find_load(name);
 }
 
 static void
@@ -155,6 +167,17 @@ check_owned(EltLoadRun *run)
 			 errhint("Restore the primary key, or drop the load with elt.drop_load(%s) and create it anew.", quote_literal_cstr(load->name))));
 }
 
+/* A column dropped and added again, or another one of a row that is read as a whole: rows that did not change give something else than before. */
+static void
+check_source_columns(EltLoadRun *run)
+{
+	EltLoad    *load = run->load;
+
+	run->source_columns = elt_load_query_check(load->query, load->source, load->name);
+	if (!run->append && run->batch->consumer->offset != NULL && strcmp(run->source_columns, load->source_columns) != 0)
+		elt_batch_resync(run->batch, "columns that the query reads were added or dropped");
+}
+
 /* Become the owner and begin a batch. */
 static EltLoadRun *
 begin_run(EltLoad *load)
@@ -167,14 +190,14 @@ begin_run(EltLoad *load)
 	run->mirror = strcmp(load->mode, "mirror") == 0;
 	run->owned = load->owned_target != NIL;
 	run->guarded = strcmp(load->on_error, "quarantine") == 0;
-	elt_progress_begin(load->node);
+	elt_progress_begin(load->node, load->owner);
 	elt_become(&run->context, load->owner);
 	pin_settings(load);
-	run->batch = elt_batch_begin(load->consumer, !run->append);
+	run->batch = elt_batch_begin(load->consumer);
 	run->desc = CreateTupleDescCopy(RelationGetDescr(run->batch->root));
 	elt_check_row_security(load->source);
 	elt_check_row_security(load->target);
-	elt_load_query_check(load->query, load->source, load->name);
+	check_source_columns(run);
 	check_owned(run);
 	run->source_key = primary_key(run->batch->root);
 	if (!run->append)
@@ -300,7 +323,7 @@ raise_not_appendable(EltLoadRun *run, const char *reason)
 			 errmsg("load \"%s\" cannot append what happened to table \"%s\"", run->load->name, get_rel_name(run->load->source)),
 			 errdetail("The change log does not tell the rows: %s.", reason),
 			 errhint("Drop the load and create it anew with initial => 'none', after you have added what is missing by hand. "
-						 "A load that has caught up before such a change goes on.")));
+					 "A load that has caught up before such a change goes on.")));
 }
 
 /* Why the target has to be brought up to date from the whole source, or NULL. */
@@ -327,6 +350,8 @@ copy_all(EltLoadRun *run)
 	if (run->supersede)
 		elt_rejected_delete_all(run->load->node);
 	elt_load_copy(run);
+	if (strcmp(run->source_columns, run->load->source_columns) != 0)
+		elt_load_set_source_columns(run->load->node, run->source_columns);
 }
 
 /* Apply the batch's changes; false where a copy is needed after all. */

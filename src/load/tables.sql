@@ -14,7 +14,8 @@ CREATE TABLE elt.load (
     batch_rows integer NOT NULL,        -- 0: adapts
     on_error text NOT NULL,
     max_rejected bigint NOT NULL,
-    settings text[] NOT NULL            -- name, value, ...: what the query's text and functions depend on
+    settings text[] NOT NULL,           -- name, value, ...: what the query's text and functions depend on
+    source_columns text NOT NULL        -- that the query read when the target was last copied or the load made
 );
 COMMENT ON TABLE elt.load IS 'definitions of incremental loads';
 

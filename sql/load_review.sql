@@ -176,6 +176,32 @@ CREATE TRIGGER drop_it BEFORE INSERT ON dropping FOR EACH ROW EXECUTE FUNCTION d
 SELECT elt.create_load('dropping', 'dropping', 'plain', 'SELECT id, n FROM plain WHERE id = 1');
 CALL elt.run('dropping');
 
+-- a newer version replaces a rejected one also where the key was made, or renamed, in between
+CREATE TABLE late (k text, v int);
+CREATE TABLE late_copy (k text PRIMARY KEY, v int CHECK (v < 100));
+SELECT elt.create_load('late', 'late_copy', 'late', 'SELECT k, v FROM late', on_error => 'quarantine');
+INSERT INTO late VALUES ('a', 100), ('b', 1), ('c', 300);
+CALL elt.run('late');
+ALTER TABLE late ADD PRIMARY KEY (k);
+UPDATE late SET v = 5 WHERE k = 'a';
+CALL elt.run('late');
+SELECT key, "row" FROM elt.rejected WHERE load = 'late';
+CREATE TABLE coded (id int PRIMARY KEY, k text, v int);
+CREATE TABLE coded_copy (k text PRIMARY KEY, v int CHECK (v < 100));
+SELECT elt.create_load('coded', 'coded_copy', 'coded', 'SELECT k, v FROM coded', on_error => 'quarantine');
+INSERT INTO coded VALUES (1, 'a', 100), (2, 'b', 200);
+CALL elt.run('coded');
+ALTER TABLE coded RENAME id TO number;
+ALTER TABLE coded ADD COLUMN extra text DEFAULT 'x';
+UPDATE coded SET v = 5 WHERE number = 1;
+CALL elt.run('coded');
+ALTER TABLE coded_copy DROP CONSTRAINT coded_copy_v_check, ADD CHECK (v < 150);
+SELECT elt.retry_rejected('coded');
+SELECT key, "row" FROM elt.rejected WHERE load = 'coded';
+TABLE coded_copy;
+
 SELECT count(elt.drop_load(name)) > 0 AS dropped FROM elt.loads;
 SET client_min_messages = warning;
 DROP SCHEMA load_review CASCADE;
+DROP OWNED BY regress_load_writer;
+DROP ROLE regress_load_writer;

@@ -287,7 +287,7 @@ static const char *
 find_column(const char *columns, long attnum)
 {
 	char	   *key = psprintf(" %ld:", attnum);
-	char	   *entry;
+	const char *entry;
 
 	if (strncmp(columns, key + 1, strlen(key) - 1) == 0)
 		return columns;

@@ -160,10 +160,11 @@ elt_load_by_name(const char *name)
 	return load;
 }
 
+/* Names that share a hash wait for each other, which does no harm. */
 void
-elt_node_lock(const char *name)
+elt_node_lock_name(const char *name)
 {
-	LockDatabaseObject(elt_table_oid("node"), hash_bytes((const unsigned char *) name, strlen(name)), 0, ExclusiveLock);
+	LockDatabaseObject(elt_table_oid("node"), (Oid) hash_bytes((const unsigned char *) name, strlen(name)), 0, ExclusiveLock);
 }
 
 static char *

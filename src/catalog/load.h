@@ -29,8 +29,12 @@ typedef struct EltLoad
 extern EltLoad *elt_load_by_name(const char *name); /* NULL: no node of this
 													 * name; an error where it
 													 * is no load */
-extern void elt_node_lock(const char *name);	/* to create or look for a node of this name, to the end of the transaction */
-extern char *elt_load_mirror_of(Oid target);	/* the load of mode mirror into a table, or NULL; locks that question to the end of the transaction */
+/* nobody else makes a node of this name until the transaction ends */
+extern void elt_node_lock_name(const char *name);
+
+/* the load of mode mirror into a table, or NULL; nobody else makes one until the transaction ends */
+extern char *elt_load_mirror_of(Oid target);
+
 extern void elt_load_insert(EltLoad *load); /* makes the node too */
 extern void elt_load_set_source_columns(int32 node, const char *columns);
 extern void elt_load_delete(const EltLoad *load);	/* with its node, its

@@ -654,7 +654,7 @@ elt_sql_create_load(PG_FUNCTION_ARGS)
 				 errhint("Name the table whose changes drive the load by parameter \"source\".")));
 	load->source = elt_arg_relation(fcinfo, P_SOURCE, "source");
 
-	elt_node_lock(load->name);
+	elt_node_lock_name(load->name);
 	existing = elt_load_by_name(load->name);
 	if (existing != NULL && strcmp(if_exists, "alter") != 0)
 	{

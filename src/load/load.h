@@ -96,6 +96,9 @@ extern void elt_apply_guarded(EltLoadRun *run, EltLoadRows *rows);
 /* Does this error say that a row is bad, rather than the load or the server? */
 extern bool elt_is_row_error(int sqlerrcode);
 
+/* The row that was rejected, with the columns that the source has now; in the current memory context. */
+extern MinimalTuple elt_rejected_tuple(EltLoadRun *run, const EltRejected *rejected);
+
 /* Forget rejected rows of which `rows` has a newer version or the end. */
 extern void elt_reject_superseded(EltLoadRun *run, EltLoadRows *rows);
 

@@ -14,12 +14,14 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/value.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/resowner.h"
 #include "catalog/pg_type.h"
 
@@ -351,7 +353,10 @@ quarantine(EltLoadRun *run, EltLoadRows *rows, ErrorData *error)
 	run->kept = elt_rejected_count(run->load->node, run->load->max_rejected + 1);
 	run->plans = elt_apply_prepare(run);
 	if (run->mirror && !run->owned && rows->nremoved > 0)
+	{
 		left = remove_first(run, rows);
+		error = NULL;			/* that may have been what failed */
+	}
 	if (left->ngroups > 0)
 		take_apart(run, left, error);
 	run->plans = NULL;
@@ -383,27 +388,65 @@ elt_apply_guarded(EltLoadRun *run, EltLoadRows *rows)
 	elt_progress_phase(ELT_PHASE_APPLY);
 }
 
+MinimalTuple
+elt_rejected_tuple(EltLoadRun *run, const EltRejected *rejected)
+{
+	TupleDesc	desc = RelationGetDescr(run->batch->root);	/* knows the defaults of
+															 * columns added since */
+	Datum	   *values = palloc(sizeof(Datum) * (desc->natts + 1));
+	bool	   *nulls = palloc(sizeof(bool) * (desc->natts + 1));
+	HeapTupleData view;
+	uint16		flags;
+
+	elt_tuple_of_minimal(elt_image_read(rejected->image, rejected->len, &flags), &view);
+	heap_deform_tuple(&view, desc, values, nulls);
+	for (int i = 0; i < desc->natts; i++)
+		nulls[i] |= TupleDescAttr(desc, i)->attisdropped;
+	return elt_form_minimal_tuple(desc, values, nulls);
+}
+
+/* `what` of each rejected row, as the source's key and columns are now, in the list's order. */
+static Tuplestorestate *
+describe_rejected(EltLoadRun *run, List *list, const char *what, TupleDesc *desc)
+{
+	EltLoadRows *rows = elt_rows_begin(run->desc, false, false);
+	EltBag		bag = {"elt_rows", run->load->source, run->desc, rows->added, list_length(list)};
+	Tuplestorestate *out = tuplestore_begin_heap(false, false, work_mem);
+	ListCell   *lc;
+
+	foreach(lc, list)
+		elt_rows_put(rows, NIL, list_make1(elt_rejected_tuple(run, lfirst(lc))));
+	elt_exec_into(psprintf("SELECT CAST(%s AS pg_catalog.text) FROM %s", what, elt_apply_source(run)), &bag, 1, out, desc, NULL);
+	elt_rows_free(rows);
+	return out;
+}
+
 /* The rejected rows as a relation elt_rejected (id, what): what tells which source row it is. */
 static EltBag
-rejected_bag(EltLoadRun *run)
+rejected_bag(EltLoadRun *run, const char *what)
 {
 	EltBag		bag = {"elt_rejected", InvalidOid, CreateTemplateTupleDesc(2), tuplestore_begin_heap(true, false, work_mem), 0};
+	List	   *list = elt_rejected_list(run->load->node);
+	TupleDesc	desc;
+	Tuplestorestate *described = describe_rejected(run, list, what, &desc);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 	ListCell   *lc;
 
 	TupleDescInitEntry(bag.tupdesc, 1, "id", INT8OID, -1, 0);
 	TupleDescInitEntry(bag.tupdesc, 2, "what", TEXTOID, -1, 0);
-	foreach(lc, elt_rejected_list(run->load->node))
+	foreach(lc, list)
 	{
-		EltRejected *rejected = lfirst(lc);
-		char	   *what = run->source_key != NULL ? rejected->key : rejected->row;
-		Datum		values[2] = {Int64GetDatum(rejected->id)};
-		bool		nulls[2] = {false, what == NULL};
+		Datum		values[2] = {Int64GetDatum(((EltRejected *) lfirst(lc))->id)};
+		bool		nulls[2] = {false};
 
-		if (what != NULL)
-			values[1] = CStringGetTextDatum(what);
+		if (!tuplestore_gettupleslot(described, true, false, slot))
+			elog(ERROR, "rejected rows cannot be described");
+		values[1] = slot_getattr(slot, 1, &nulls[1]);
 		tuplestore_putvalues(bag.tuples, bag.tupdesc, values, nulls);
 		bag.ntuples++;
 	}
+	ExecDropSingleTupleTableSlot(slot);
+	tuplestore_end(described);
 	return bag;
 }
 
@@ -411,9 +454,9 @@ rejected_bag(EltLoadRun *run)
 static void
 forget_rejected(EltLoadRun *run, Tuplestorestate *rows, int64 nrows)
 {
-	EltBag		bags[2] = {rejected_bag(run), {"elt_rows", run->load->source, run->desc, rows, nrows}};
-	Tuplestorestate *out = tuplestore_begin_heap(false, false, work_mem);
 	const char *what = run->source_key != NULL ? key_as_json(run) : row_as_json(run);
+	EltBag		bags[2] = {rejected_bag(run, what), {"elt_rows", run->load->source, run->desc, rows, nrows}};
+	Tuplestorestate *out = tuplestore_begin_heap(false, false, work_mem);
 	const char *number = run->source_key != NULL ? "CAST(1 AS pg_catalog.int8)" :
 	"pg_catalog.row_number() OVER (PARTITION BY elt_w.what)";
 	TupleDesc	desc;

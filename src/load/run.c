@@ -523,10 +523,7 @@ take_rejected(EltLoadRun *run, int64 *taken)
 
 	foreach(lc, elt_rejected_list(run->load->node))
 	{
-		EltRejected *rejected = lfirst(lc);
-		uint16		flags;
-
-		elt_rows_put(rows, NIL, list_make1(elt_image_read(rejected->image, rejected->len, &flags)));
+		elt_rows_put(rows, NIL, list_make1(elt_rejected_tuple(run, lfirst(lc))));
 		(*taken)++;
 	}
 	elt_rejected_delete_all(run->load->node);

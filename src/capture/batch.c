@@ -146,7 +146,10 @@ find_resync(EltBatch *batch, EltOffset *now)
 			continue;
 		if ((now == NULL || elt_offset_contains(now, mark->xid, mark->serial)) &&
 			!elt_offset_contains(batch->consumer->offset, mark->xid, mark->serial))
+		{
 			batch->resync = mark->reason;
+			batch->rows_hidden |= elt_mark_hides_rows(mark->reason);
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ typedef struct EltBatch
 	Snapshot	snapshot;		/* everything of the batch is read under it; active */
 	EltOffset  *to;				/* end of the window */
 	const char *resync;			/* why the changes do not suffice; NULL: they do */
+	bool		rows_hidden;	/* there may be rows that the log does not have */
 	List	   *segments;		/* EltSegment, those that may hold rows of the window; AccessShare */
 	int			chunks;			/* the window is applied in so many batches; 0: not decided */
 	int			chunk;			/* this one */

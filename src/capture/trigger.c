@@ -176,7 +176,7 @@ log_row_update(EltLog *log, EltTarget *target, TupleTableSlot *before, TupleTabl
 	share = may_share(target, before, after);
 	elt_image_make(&old_image, before, share ? after : NULL, true);
 	elt_image_make(&new_image, after, share ? before : NULL, false);
-	if (elt_image_same(&old_image, &new_image))
+	if (elt_image_unchanged(&old_image, &new_image, after))
 		return;
 	elt_log_append(log, ELT_OP_OLD, &old_image);
 	elt_log_append(log, ELT_OP_NEW, &new_image);

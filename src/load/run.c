@@ -337,7 +337,7 @@ reason_to_copy(EltLoadRun *run)
 	if (batch->resync == NULL || !run->append)
 		return batch->resync;
 	/* what was loaded already need not be read again */
-	if (elt_batch_pending(batch) > 0)
+	if (batch->rows_hidden || elt_batch_pending(batch) > 0)
 		raise_not_appendable(run, batch->resync);
 	return NULL;
 }

@@ -118,7 +118,10 @@ elt_image_make(EltImage *image, TupleTableSlot *slot, TupleTableSlot *partner, b
 	{
 		tuple = ExecFetchSlotMinimalTuple(slot, &owned);
 
-		/* a row older than an added column takes the column's value as of now: later VACUUM FULL may forget it */
+		/*
+		 * a row older than an added column takes the column's value as of
+		 * now: later VACUUM FULL may forget it
+		 */
 		if ((tuple->t_infomask & HEAP_HASEXTERNAL) == 0 &&
 			(tuple->t_infomask2 & HEAP_NATTS_MASK) == desc->natts)
 		{

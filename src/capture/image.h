@@ -10,7 +10,8 @@
 /*
  * An image is the part of a MinimalTuple from t_infomask2 on. Two bits of t_infomask2 that tuples leave free tell what follows or is inside.
  */
-#define ELT_IMAGE_TAGGED	0x0800	/* a trailer names the toasted values that were fetched */
+#define ELT_IMAGE_TAGGED	0x0800	/* a trailer names the toasted values that
+									 * were fetched */
 #define ELT_IMAGE_POINTERS	0x1000	/* holds pointers to toasted values */
 
 /* One entry of the trailer; after the entries stands their number as a uint16. */

@@ -63,7 +63,8 @@ typedef struct Pin
 	MemoryContext context;		/* of this struct and what it points to */
 	int32		consumer;
 	SubTransactionId subid;
-	SubTransactionId advanced;	/* where the stream was advanced to the pin, else invalid */
+	SubTransactionId advanced;	/* where the stream was advanced to the pin,
+								 * else invalid */
 	Snapshot	snapshot;
 	EltConsumer *start;			/* as it was read */
 	EltOffset  *to;
@@ -335,7 +336,11 @@ elt_sql_drop_stream(PG_FUNCTION_ARGS)
 	check_stream_owner(stream);
 	elt_lock_consumer(stream->consumer);
 	elt_sql_run(psprintf("DROP VIEW %s", elt_qualified_name(stream->relid)));
-	/* the event trigger for drops has removed the rest, if it was there to do so */
+
+	/*
+	 * the event trigger for drops has removed the rest, if it was there to do
+	 * so
+	 */
 	elt_stream_delete(stream->consumer);
 	PG_RETURN_VOID();
 }
@@ -513,7 +518,11 @@ pin_window(int32 id)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("the stream was dropped meanwhile")));
 	batch = open_window(start, NULL);
-	/* the segments were locked after the offset was read: were they trimmed in between? */
+
+	/*
+	 * the segments were locked after the offset was read: were they trimmed
+	 * in between?
+	 */
 	now = elt_consumer_by_id(id);
 	if (now == NULL || !same_offset(now->offset, start->offset))
 		raise_moved(start);

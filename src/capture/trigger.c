@@ -36,7 +36,8 @@ typedef struct RowReader
 {
 	Tuplestorestate *store;		/* NULL: none */
 	TupleTableSlot *slot;		/* as the table has it */
-	TupleTableSlot *mapped;		/* as the root has it; the same where no map is needed */
+	TupleTableSlot *mapped;		/* as the root has it; the same where no map
+								 * is needed */
 	AttrMap    *map;
 } RowReader;
 
@@ -301,7 +302,10 @@ elt_sql_capture(PG_FUNCTION_ARGS)
 	if (!has_rows(trigdata->tg_oldtable) && !has_rows(trigdata->tg_newtable))
 		return PointerGetDatum(NULL);
 
-	/* without a log (restored triggers, say) nothing reads it either: its consumers are stale */
+	/*
+	 * without a log (restored triggers, say) nothing reads it either: its
+	 * consumers are stale
+	 */
 	target = elt_target_lock(trigdata->tg_relation);
 	if (target == NULL)
 		return PointerGetDatum(NULL);

@@ -296,7 +296,8 @@ elt_batch_begin(int32 consumer)
 	if (batch->consumer == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("the consumer was dropped meanwhile")));
+				 errmsg("the consumer was dropped meanwhile"),
+				 errhint("Create it anew.")));
 	batch->capture = elt_consumer_capture(batch->consumer);
 	batch->root = elt_tree_lock(batch->capture, batch->consumer->kind, batch->consumer->name);
 	elt_debug_point("batch-locked");

@@ -46,7 +46,8 @@ event_data(FunctionCallInfo fcinfo)
 	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("this function can only be called by an event trigger")));
+				 errmsg("this function can only be called by an event trigger"),
+				 errhint("The extension's own event triggers call it.")));
 	return (EventTriggerData *) fcinfo->context;
 }
 

@@ -221,7 +221,9 @@ check_stream_owner(EltStream *stream)
 	if (!elt_owns_relation(stream->relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of stream \"%s\"", get_rel_name(stream->relid))));
+				 errmsg("must be owner of stream \"%s\"", get_rel_name(stream->relid)),
+				 errhint("Become a member of role \"%s\", which owns its view.",
+						 GetUserNameFromId(elt_relation_owner(stream->relid), false))));
 }
 
 /* The stream's owner must be allowed to read its source, without row security. */
@@ -516,7 +518,8 @@ pin_window(int32 id)
 	if (start == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("the stream was dropped meanwhile")));
+				 errmsg("the stream was dropped meanwhile"),
+				 errhint("Create it anew with elt.create_stream.")));
 	batch = open_window(start, NULL);
 
 	/*

@@ -70,7 +70,8 @@ def insert_many(table, rng):
     """Rows made by a query, more of them."""
     columns = [c for c in table.columns if not c.generated]
     start = rng.randint(1, KEY_RANGE)
-    count = rng.choice((5, 10, 20, 60))
+    bulk = table.bulk and rng.random() < 0.7
+    count = 150 if bulk else rng.choice((5, 10, 20, 60))
     expressions = []
     for c in columns:
         if isinstance(c, Key):
@@ -78,7 +79,7 @@ def insert_many(table, rng):
         elif c.name in ('p', 'q'):
             expressions.append('i % 10')
         elif c.type_name == 'long':
-            expressions.append(f'long_text({rng.randint(0, 1000000)} + i, {rng.choice((1, 50, 100))})')
+            expressions.append(f'long_text({rng.randint(0, 1000000)} + i, {300 if bulk else rng.choice((1, 50, 100))})')
         else:
             expressions.append(c.literal(rng))
     text = (f"INSERT INTO {table.name} ({', '.join(c.name for c in columns)}) SELECT {', '.join(expressions)} "

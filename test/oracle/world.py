@@ -42,9 +42,6 @@ class World:
         session.sql(f'DROP SCHEMA IF EXISTS {self.schema} CASCADE; CREATE SCHEMA {self.schema}')
         for s in self.all_sessions():
             s.start(self.schema, self.trace)
-        if rng.random() < 0.6:
-            for s in self.all_sessions():
-                s.sql("SET elt.segment_size = '64kB'; SET elt.batch_memory = '1MB'")
         session.sql('; '.join(LOOKUPS))
         has_loads = session.value(HAS_LOADS) > 0
         for n in range(rng.choice((1, 1, 1, 2))):
@@ -55,6 +52,9 @@ class World:
                 session.sql(f"SELECT elt.track('{table.name}', '{table.images}')")
             for _ in range(rng.choice((1, 2, 3, 3, 4))):
                 self.add_consumer(table, has_loads)
+        if rng.random() < 0.6 or any(t.bulk for t in self.tables):
+            for s in self.all_sessions():
+                s.sql("SET elt.segment_size = '64kB'; SET elt.batch_memory = '1MB'")
         if rng.random() < 0.75:
             self.create_some(session, 0.6)
         for table in self.tables:

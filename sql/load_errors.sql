@@ -416,9 +416,22 @@ CREATE TABLE appended (id int, v text);
 SELECT elt.create_load('Append', 'appended', source => 'item', mode => 'append');
 CALL elt.run('Append');
 ALTER TABLE item ALTER n TYPE int;
+SELECT raises('SELECT elt.run_batch(''Append'')');			-- nothing was pending: nothing is lost
+INSERT INTO item VALUES (20, 'new', 20);
+ALTER TABLE item ALTER n TYPE bigint;
 SELECT raises('SELECT elt.run_batch(''Append'')');
 CALL elt.run('Append');
+\echo :LAST_ERROR_SQLSTATE
 SELECT elt.drop_load('Append');
+SELECT elt.create_load('Append', 'appended', source => 'item', mode => 'append', initial => 'none');
+CALL elt.run('Append');
+ALTER TABLE item DISABLE TRIGGER ALL;
+DELETE FROM item WHERE id = 20;
+ALTER TABLE item ENABLE TRIGGER ALL;
+SELECT elt.track('item');
+SELECT raises('SELECT elt.run_batch(''Append'')');			-- nothing was pending, and yet it cannot be known
+SELECT elt.drop_load('Append');
+ALTER TABLE item ALTER n TYPE int;
 
 \echo == changed and dropped relations
 SELECT elt.create_load('The load', 'target', source => 'item', mode => 'mirror');
@@ -430,6 +443,17 @@ ALTER TABLE target ADD UNIQUE (id), ALTER id DROP NOT NULL;
 SELECT raises('SELECT elt.run_batch(''The load'')');
 ALTER TABLE target ALTER id SET NOT NULL;
 SELECT raises('SELECT elt.run_batch(''The load'')');
+SELECT raises('SELECT elt.create_load(''Another "mirror"'', ''target'', source => ''item'', mode => ''mirror'', key => ''{id}'')');
+SELECT raises('SELECT elt.create_load(''upsert beside it'', ''target'', source => ''item'', key => ''{id}'')');
+SELECT elt.drop_load('upsert beside it');
+BEGIN;
+ALTER TABLE item DROP CONSTRAINT item_pkey, ADD PRIMARY KEY (id, n);
+SELECT raises('SELECT elt.run_batch(''The load'')');
+ROLLBACK;
+BEGIN;
+ALTER TABLE item DROP CONSTRAINT item_pkey;
+SELECT raises('SELECT elt.run_batch(''The load'')');
+ROLLBACK;
 INSERT INTO item VALUES (10, 'ten', 10);
 ALTER TABLE target RENAME v TO w;
 SELECT raises('SELECT elt.run_batch(''The load'')');

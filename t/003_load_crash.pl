@@ -252,7 +252,7 @@ for my $load (qw(append mirror upsert))
 {
 	my $what = $load eq 'mirror' ? 'postmaster' : 'backend';
 	# fewer changes than batch_rows: one batch
-	$node->safe_psql('postgres', q{UPDATE source SET v = 'halt here', n = 1 WHERE id = 300; UPDATE source SET v = v || '+' WHERE id % 6 = 0 AND id < 500});
+	$node->safe_psql('postgres', q{UPDATE source SET v = 'halt here', n = 1 WHERE id = 300; UPDATE source SET v = v || '+' WHERE id % 6 = 1 AND id < 500});
 	crash_at($load, 'in-the-middle', '', $what, "$what killed while $load wrote");
 	check("$what killed while $load wrote");
 	$node->safe_psql('postgres', q{UPDATE source SET v = 'passed' WHERE id = 300});

@@ -159,7 +159,11 @@ elt_extend_relation(Relation rel, int n, Buffer *buffers)
 		buffers[i] = ReadBufferExtended(rel, MAIN_FORKNUM, first + i, RBM_ZERO_AND_LOCK, NULL);
 		LockBuffer(buffers[i], BUFFER_LOCK_UNLOCK);
 	}
-	/* each page, so that a full disk is noticed here and not when the buffers are written */
+
+	/*
+	 * each page, so that a full disk is noticed here and not when the buffers
+	 * are written
+	 */
 	for (int i = 0; i < n; i++)
 		smgrextend(RelationGetSmgr(rel), MAIN_FORKNUM, first + i, zeroes.data, false);
 	UnlockRelationForExtension(rel, ExclusiveLock);

@@ -142,7 +142,8 @@ read_bag_instead(Query *query, RangeTblEntry *rte, EltBag *bag)
 	if (rte->tablesample != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("changes of \"%s\" cannot be sampled", get_rel_name(rte->relid))));
+				 errmsg("changes of \"%s\" cannot be sampled", get_rel_name(rte->relid)),
+				 errhint("Leave TABLESAMPLE out.")));
 	if (list_length(rte->eref->colnames) != bag->tupdesc->natts)
 		elog(ERROR, "bag \"%s\" has %d columns, relation \"%s\" has %d", bag->name, bag->tupdesc->natts,
 			 get_rel_name(rte->relid), list_length(rte->eref->colnames));

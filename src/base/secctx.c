@@ -35,7 +35,11 @@ void
 elt_become(EltSecContext *save, Oid role)
 {
 	GetUserIdAndSecContext(&save->userid, &save->flags);
-	/* who stays himself gains nothing, and may go on to do what is restricted: fire a deferred constraint, say */
+
+	/*
+	 * who stays himself gains nothing, and may go on to do what is
+	 * restricted: fire a deferred constraint, say
+	 */
 	if (role != save->userid)
 		SetUserIdAndSecContext(role, save->flags | SECURITY_RESTRICTED_OPERATION | SECURITY_LOCAL_USERID_CHANGE);
 	save->guc_nest_level = NewGUCNestLevel();

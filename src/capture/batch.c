@@ -146,7 +146,10 @@ find_resync(EltBatch *batch, EltOffset *now)
 			continue;
 		if ((now == NULL || elt_offset_contains(now, mark->xid, mark->serial)) &&
 			!elt_offset_contains(batch->consumer->offset, mark->xid, mark->serial))
+		{
 			batch->resync = mark->reason;
+			batch->rows_hidden |= elt_mark_hides_rows(mark->reason);
+		}
 	}
 }
 
@@ -293,7 +296,8 @@ elt_batch_begin(int32 consumer)
 	if (batch->consumer == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("the consumer was dropped meanwhile")));
+				 errmsg("the consumer was dropped meanwhile"),
+				 errhint("Create it anew.")));
 	batch->capture = elt_consumer_capture(batch->consumer);
 	batch->root = elt_tree_lock(batch->capture, batch->consumer->kind, batch->consumer->name);
 	elt_debug_point("batch-locked");

@@ -13,13 +13,20 @@ typedef struct EltBatch
 	EltConsumer *consumer;		/* as stored; locked */
 	EltCapture *capture;
 	Relation	root;			/* the tracked relation, AccessShare */
-	Snapshot	snapshot;		/* everything of the batch is read under it; active */
+	Snapshot	snapshot;		/* everything of the batch is read under it;
+								 * active */
 	EltOffset  *to;				/* end of the window */
-	const char *resync;			/* why the changes do not suffice; NULL: they do */
-	List	   *segments;		/* EltSegment, those that may hold rows of the window; AccessShare */
-	int			chunks;			/* the window is applied in so many batches; 0: not decided */
+	const char *resync;			/* why the changes do not suffice; NULL: they
+								 * do */
+	bool		rows_hidden;	/* there may be rows that the log does not
+								 * have */
+	List	   *segments;		/* EltSegment, those that may hold rows of the
+								 * window; AccessShare */
+	int			chunks;			/* the window is applied in so many batches;
+								 * 0: not decided */
 	int			chunk;			/* this one */
-	bool		fresh;			/* the window ends now: not one that was recorded before */
+	bool		fresh;			/* the window ends now: not one that was
+								 * recorded before */
 } EltBatch;
 
 /*

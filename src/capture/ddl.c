@@ -23,6 +23,7 @@
 #include "commands/event_trigger.h"
 #include "executor/spi.h"
 #include "nodes/parsenodes.h"
+#include "storage/bufmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -45,7 +46,8 @@ event_data(FunctionCallInfo fcinfo)
 	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("this function can only be called by an event trigger")));
+				 errmsg("this function can only be called by an event trigger"),
+				 errhint("The extension's own event triggers call it.")));
 	return (EventTriggerData *) fcinfo->context;
 }
 
@@ -131,6 +133,17 @@ check_inheritance(Oid relid)
 	}
 }
 
+/* Was nothing ever put into this partition, which the command has locked? */
+static bool
+is_empty(Oid relid)
+{
+	Relation	rel = table_open(relid, NoLock);
+	bool		empty = !RELKIND_HAS_STORAGE(rel->rd_rel->relkind) || RelationGetNumberOfBlocks(rel) == 0;
+
+	table_close(rel, NoLock);
+	return empty;
+}
+
 /* Bring a capture in line with its tree after a command; created: new partitions are empty. */
 static void
 follow_tree(EltCapture *capture, bool created)
@@ -146,20 +159,20 @@ follow_tree(EltCapture *capture, bool created)
 		{
 			elt_tree_follow_layout(lfirst_oid(lc));
 			if (!elt_tree_has_triggers(lfirst_oid(lc)))
-				elt_mark_relation(capture->relid, "a trigger of change tracking was disabled or dropped");
+				elt_mark_relation(capture->relid, ELT_MARK_DISABLED);
 			continue;
 		}
 		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_FOREIGN_TABLE)
 			continue;			/* the next batch tells */
 		elt_tree_add_triggers(lfirst_oid(lc));
 		elt_member_insert(capture->id, lfirst_oid(lc));
-		if (!created)
-			elt_mark_relation(capture->relid, "a partition was attached");
+		if (!created && !is_empty(lfirst_oid(lc)))
+			elt_mark_relation(capture->relid, ELT_MARK_ATTACHED);
 	}
 	foreach(lc, list_difference_oid(noted, members))
 	{
 		elt_member_delete(capture->id, lfirst_oid(lc));
-		elt_mark_relation(capture->relid, "a partition was removed");
+		elt_mark_relation(capture->relid, ELT_MARK_REMOVED);
 		if (get_rel_name(lfirst_oid(lc)) != NULL)
 			elt_tree_drop_triggers(lfirst_oid(lc));
 	}
@@ -205,7 +218,7 @@ elt_sql_table_rewrite(PG_FUNCTION_ARGS)
 	if (!elt_installed())
 		PG_RETURN_NULL();
 	foreach(lc, query_oids("SELECT pg_catalog.pg_event_trigger_table_rewrite_oid()"))
-		elt_mark_relation(lfirst_oid(lc), "the table was rewritten");
+		elt_mark_relation(lfirst_oid(lc), ELT_MARK_REWRITE);
 	PG_RETURN_NULL();
 }
 
@@ -228,7 +241,7 @@ forget_relation(Oid relid)
 		elt_member_delete(lfirst_int(lc), relid);
 		capture = elt_capture_by_id(lfirst_int(lc));
 		if (capture != NULL)
-			elt_mark_relation(capture->relid, "a partition was removed");
+			elt_mark_relation(capture->relid, ELT_MARK_REMOVED);
 	}
 	return found;
 }

@@ -10,7 +10,8 @@
 /*
  * An image is the part of a MinimalTuple from t_infomask2 on. Two bits of t_infomask2 that tuples leave free tell what follows or is inside.
  */
-#define ELT_IMAGE_TAGGED	0x0800	/* a trailer names the toasted values that were fetched */
+#define ELT_IMAGE_TAGGED	0x0800	/* a trailer names the toasted values that
+									 * were fetched */
 #define ELT_IMAGE_POINTERS	0x1000	/* holds pointers to toasted values */
 
 /* One entry of the trailer; after the entries stands their number as a uint16. */
@@ -45,6 +46,7 @@ extern void elt_image_make(EltImage *image, TupleTableSlot *slot, TupleTableSlot
  */
 extern void elt_image_make_key(EltImage *image, TupleTableSlot *slot, TupleDesc keydesc, const bool *keys);
 extern bool elt_image_same(const EltImage *a, const EltImage *b);
+extern bool elt_image_unchanged(const EltImage *old, const EltImage *new, TupleTableSlot *after);
 
 /* Do two rows of transition tables have the same bytes? Toasted values count as the same where they are the same pointer. */
 extern bool elt_image_same_bytes(TupleTableSlot *a, TupleTableSlot *b);

@@ -7,7 +7,9 @@
 #include "catalog/table.h"
 
 #define ELT_LOCK_MAINTENANCE	1	/* rotate, seal, trim */
-#define ELT_LOCK_TRIM			2	/* Share: an uncommitted consumer may need every segment; ShareUpdateExclusive: the columns are being noted */
+#define ELT_LOCK_TRIM			2	/* Share: an uncommitted consumer may need
+									 * every segment; ShareUpdateExclusive:
+									 * the columns are being noted */
 
 /* All are held to the end of the transaction. */
 static inline void

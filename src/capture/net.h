@@ -6,9 +6,12 @@
 
 typedef enum EltNetMode
 {
-	ELT_NET_EVENTS,				/* every new row version, nothing cancelled; `removed` is empty */
-	ELT_NET_ROWS,				/* what is left when removed and added images cancel */
-	ELT_NET_KEYS				/* `added`: one row per key that was touched, other columns NULL */
+	ELT_NET_EVENTS,				/* every new row version, nothing cancelled;
+								 * `removed` is empty */
+	ELT_NET_ROWS,				/* what is left when removed and added images
+								 * cancel */
+	ELT_NET_KEYS				/* `added`: one row per key that was touched,
+								 * other columns NULL */
 } EltNetMode;
 
 /* One netted change: removed and added are lists of MinimalTuple with the same key (or image, where there is no primary key). */

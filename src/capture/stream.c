@@ -63,7 +63,8 @@ typedef struct Pin
 	MemoryContext context;		/* of this struct and what it points to */
 	int32		consumer;
 	SubTransactionId subid;
-	SubTransactionId advanced;	/* where the stream was advanced to the pin, else invalid */
+	SubTransactionId advanced;	/* where the stream was advanced to the pin,
+								 * else invalid */
 	Snapshot	snapshot;
 	EltConsumer *start;			/* as it was read */
 	EltOffset  *to;
@@ -220,7 +221,9 @@ check_stream_owner(EltStream *stream)
 	if (!elt_owns_relation(stream->relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of stream \"%s\"", get_rel_name(stream->relid))));
+				 errmsg("must be owner of stream \"%s\"", get_rel_name(stream->relid)),
+				 errhint("Become a member of role \"%s\", which owns its view.",
+						 GetUserNameFromId(elt_relation_owner(stream->relid), false))));
 }
 
 /* The stream's owner must be allowed to read its source, without row security. */
@@ -335,7 +338,11 @@ elt_sql_drop_stream(PG_FUNCTION_ARGS)
 	check_stream_owner(stream);
 	elt_lock_consumer(stream->consumer);
 	elt_sql_run(psprintf("DROP VIEW %s", elt_qualified_name(stream->relid)));
-	/* the event trigger for drops has removed the rest, if it was there to do so */
+
+	/*
+	 * the event trigger for drops has removed the rest, if it was there to do
+	 * so
+	 */
 	elt_stream_delete(stream->consumer);
 	PG_RETURN_VOID();
 }
@@ -511,9 +518,14 @@ pin_window(int32 id)
 	if (start == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("the stream was dropped meanwhile")));
+				 errmsg("the stream was dropped meanwhile"),
+				 errhint("Create it anew with elt.create_stream.")));
 	batch = open_window(start, NULL);
-	/* the segments were locked after the offset was read: were they trimmed in between? */
+
+	/*
+	 * the segments were locked after the offset was read: were they trimmed
+	 * in between?
+	 */
 	now = elt_consumer_by_id(id);
 	if (now == NULL || !same_offset(now->offset, start->offset))
 		raise_moved(start);

@@ -139,10 +139,17 @@ fill_layout(EltTarget *target, Relation rel, bool keys_only, bool may_share)
 	target->keydesc = target->keys ? key_descriptor(target->rootdesc, target->keys) : NULL;
 	target->map = RelationGetRelid(rel) == target->root ? NULL :
 		elt_attrmap_if_needed(RelationGetDescr(rel), RelationGetDescr(root));
-	/* with the values of columns added with a default, which older rows lack; rows that reach a statement of the root lack none */
+
+	/*
+	 * with the values of columns added with a default, which older rows lack;
+	 * rows that reach a statement of the root lack none
+	 */
 	target->rowdesc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
 
-	/* a partition's row may move, and its value with it; without a key the value's row could not be found */
+	/*
+	 * a partition's row may move, and its value with it; without a key the
+	 * value's row could not be found
+	 */
 	target->pk = plain && may_share ? key_attributes(rel) : NULL;
 	table_close(root, AccessShareLock);
 }

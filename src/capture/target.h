@@ -16,7 +16,8 @@ typedef struct EltTarget
 	Oid			segment;		/* the open one */
 	MemoryContext context;		/* of what follows */
 	TupleDesc	rowdesc;		/* of the transition tables' rows */
-	bool	   *pk;				/* per attribute, where updates may keep pointers to toasted values; else NULL */
+	bool	   *pk;				/* per attribute, where updates may keep
+								 * pointers to toasted values; else NULL */
 	bool	   *keys;			/* per root attribute; NULL: whole rows */
 	TupleDesc	keydesc;		/* the root's columns up to the last one of
 								 * the key; where keys are logged */

@@ -188,7 +188,7 @@ repair_tracking(EltCapture *capture, List *members)
 		}
 	}
 	if (repaired)
-		elt_mark_relation(capture->relid, "change tracking was interrupted");
+		elt_mark_relation(capture->relid, ELT_MARK_INTERRUPTED);
 }
 
 void

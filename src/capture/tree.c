@@ -362,9 +362,9 @@ elt_tree_note_columns(EltCapture *capture, Relation root, bool rewrites_marked)
 	if (capture == NULL || strcmp(now, capture->columns) == 0)
 		return;
 	if (column_changed(capture->columns, now) && (capture->keys_only || !rewrites_marked))
-		elt_mark_relation(capture->relid, "the type or the key membership of a column was changed");
+		elt_mark_relation(capture->relid, ELT_MARK_COLUMN);
 	if (!capture->keys_only && default_added(capture->columns, root) && log_is_unread(capture))
-		elt_mark_relation(capture->relid, "a column with a default was added");
+		elt_mark_relation(capture->relid, ELT_MARK_DEFAULT);
 	elt_capture_set_columns(capture->id, now);
 }
 
@@ -480,7 +480,7 @@ elt_tree_lock(EltCapture *capture, const char *kind, const char *name)
 		/* a partition went without our event trigger having seen it */
 		foreach(lc, list_difference_oid(noted, members))
 			elt_member_delete(capture->id, lfirst_oid(lc));
-		elt_mark_relation(capture->relid, "a partition was removed");
+		elt_mark_relation(capture->relid, ELT_MARK_REMOVED);
 	}
 	root = table_open(capture->relid, NoLock);
 	elt_tree_note_columns(capture, root, false);

@@ -36,7 +36,8 @@ typedef struct RowReader
 {
 	Tuplestorestate *store;		/* NULL: none */
 	TupleTableSlot *slot;		/* as the table has it */
-	TupleTableSlot *mapped;		/* as the root has it; the same where no map is needed */
+	TupleTableSlot *mapped;		/* as the root has it; the same where no map
+								 * is needed */
 	AttrMap    *map;
 } RowReader;
 
@@ -176,7 +177,7 @@ log_row_update(EltLog *log, EltTarget *target, TupleTableSlot *before, TupleTabl
 	share = may_share(target, before, after);
 	elt_image_make(&old_image, before, share ? after : NULL, true);
 	elt_image_make(&new_image, after, share ? before : NULL, false);
-	if (elt_image_same(&old_image, &new_image))
+	if (elt_image_unchanged(&old_image, &new_image, after))
 		return;
 	elt_log_append(log, ELT_OP_OLD, &old_image);
 	elt_log_append(log, ELT_OP_NEW, &new_image);
@@ -301,7 +302,10 @@ elt_sql_capture(PG_FUNCTION_ARGS)
 	if (!has_rows(trigdata->tg_oldtable) && !has_rows(trigdata->tg_newtable))
 		return PointerGetDatum(NULL);
 
-	/* without a log (restored triggers, say) nothing reads it either: its consumers are stale */
+	/*
+	 * without a log (restored triggers, say) nothing reads it either: its
+	 * consumers are stale
+	 */
 	target = elt_target_lock(trigdata->tg_relation);
 	if (target == NULL)
 		return PointerGetDatum(NULL);

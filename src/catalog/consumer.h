@@ -30,7 +30,8 @@ typedef struct EltConsumer
 	bool		only_adds;		/* takes every new row version, and cannot
 								 * resynchronise */
 	EltOffset  *offset;			/* NULL: nothing read yet */
-	EltOffset  *end;			/* end of the window being applied in chunks, or NULL */
+	EltOffset  *end;			/* end of the window being applied in chunks,
+								 * or NULL */
 	int32		chunks;
 	int32		chunks_done;
 	char	   *chunk_key;		/* what the chunks were made by, or NULL */

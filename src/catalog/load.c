@@ -155,7 +155,8 @@ elt_load_by_name(const char *name)
 	if (strcmp(kind, "load") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is a %s, not a load", name, kind)));
+				 errmsg("\"%s\" is a %s, not a load", name, kind),
+				 errhint("All nodes share one namespace of names: choose another one for a load.")));
 	read_load(load);
 	return load;
 }

@@ -29,6 +29,7 @@ typedef struct EltLoad
 extern EltLoad *elt_load_by_name(const char *name); /* NULL: no node of this
 													 * name; an error where it
 													 * is no load */
+
 /* nobody else makes a node of this name until the transaction ends */
 extern void elt_node_lock_name(const char *name);
 

@@ -9,7 +9,8 @@ typedef struct EltStream
 {
 	int32		consumer;
 	Oid			relid;			/* the view */
-	ArrayType  *attnums;		/* the source's column for each of the view's, without _elt_op */
+	ArrayType  *attnums;		/* the source's column for each of the view's,
+								 * without _elt_op */
 } EltStream;
 
 extern EltStream *elt_stream_by_consumer(int32 consumer);

@@ -26,7 +26,7 @@
 #include "load/load.h"
 
 /* for how many rows a statement is planned that will run for various numbers of them */
-#define NOMINAL_ROWS	100
+#define NOMINAL_ROWS	2
 
 /* a, b, c with an optional prefix each */
 static char *

@@ -157,7 +157,8 @@ check_name(const char *name)
 	if (name[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("the name of a load must not be empty")));
+				 errmsg("the name of a load must not be empty"),
+				 errhint("Choose a name that tells what the load does.")));
 }
 
 static void
@@ -610,10 +611,7 @@ handle_existing(EltLoad *existing, EltLoad *wanted, const char *if_exists)
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("load \"%s\" already exists", existing->name),
 				 errhint("Choose another name, drop it with elt.drop_load, or pass if_exists => 'skip'.")));
-	if (!has_privs_of_role(GetUserId(), existing->owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of load \"%s\"", existing->name)));
+	elt_load_check_owner(existing);
 	if (strcmp(existing->definition, wanted->definition) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -693,10 +691,7 @@ elt_sql_drop_load(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("load \"%s\" does not exist", name),
 				 errhint("elt.loads lists the loads.")));
-	if (!superuser() && !has_privs_of_role(GetUserId(), load->owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of load \"%s\"", name)));
+	elt_load_check_owner(load);
 	elt_lock_consumer(load->consumer);
 	/* somebody else may have dropped it while this waited */
 	load = elt_load_by_name(name);

@@ -73,6 +73,19 @@ find_load(const char *name)
 	return load;
 }
 
+void
+elt_load_check_owner(const EltLoad *load)
+{
+	if (superuser() || has_privs_of_role(GetUserId(), load->owner))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("must be owner of load \"%s\"", load->name),
+			 SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(load->owner)) ?
+			 errhint("Become a member of role \"%s\".", GetUserNameFromId(load->owner, false)) :
+			 errhint("Its owner was dropped: a superuser can drop the load.")));
+}
+
 EltLoad *
 elt_load_get(const char *name)
 {
@@ -83,11 +96,7 @@ elt_load_get(const char *name)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("the owner of load \"%s\" was dropped", name),
 				 errhint("A superuser can drop the load; then create it anew.")));
-	if (!has_privs_of_role(GetUserId(), load->owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of load \"%s\"", name),
-				 errhint("Become a member of role \"%s\".", GetUserNameFromId(load->owner, false))));
+	elt_load_check_owner(load);
 
 	/* it may be dropped, and made anew, while this waits */
 	elt_lock_consumer(load->consumer);
@@ -337,7 +346,7 @@ reason_to_copy(EltLoadRun *run)
 	if (batch->resync == NULL || !run->append)
 		return batch->resync;
 	/* what was loaded already need not be read again */
-	if (elt_batch_pending(batch) > 0)
+	if (batch->rows_hidden || elt_batch_pending(batch) > 0)
 		raise_not_appendable(run, batch->resync);
 	return NULL;
 }

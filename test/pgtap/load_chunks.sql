@@ -153,11 +153,12 @@ UPDATE wide SET v = repeat('lag', 100);
 CALL elt.run('wide mirror');
 CALL elt.run('wide append');
 CALL elt.run('wide mirror');
-SELECT cmp_ok(rows_in_log('wide'), '>=', 40000::bigint, 'kept for the load that lags');
+SELECT rows_in_log('wide') AS kept \gset
+SELECT cmp_ok(:kept, '>', 1000, 'kept for the load that lags');
 SELECT is(pending_rows, 20000::bigint, 'which has it all to load') FROM elt.loads WHERE name = 'wide upsert';
 CALL elt.run('wide upsert');
 DO $$ BEGIN FOR i IN 1 .. 4 LOOP INSERT INTO wide VALUES (-i, repeat('next', 100)); CALL elt.run('wide mirror'); CALL elt.run('wide append'); CALL elt.run('wide upsert'); END LOOP; END $$;
-SELECT cmp_ok(rows_in_log('wide'), '<', 1000::bigint, 'emptied when nobody needs it');
+SELECT cmp_ok(rows_in_log('wide'), '<', :kept / 10::bigint, 'emptied when nobody needs it');
 SELECT check_all('wide', 'trimmed');
 RESET elt.segment_size;
 

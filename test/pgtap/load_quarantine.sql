@@ -139,6 +139,32 @@ SELECT lives_ok($$SELECT elt.run_batch('bag mirror')$$, 'or becomes good');
 SELECT is(rejected('bag mirror'), '22P02 x', 'changed for good');
 SELECT results_eq('TABLE bag_m ORDER BY v', 'VALUES (1, 1), (2, 2)', 'and loaded');
 
+-- a key that the query gives: rows that were never loaded are changed, deleted, and corrected; their keys handed on
+CREATE TABLE account (id int PRIMARY KEY, code text);
+CREATE TABLE account_m (code int PRIMARY KEY, id int);
+SELECT elt.create_load('account', 'account_m', source => 'account', mode => 'mirror', query => 'SELECT code::int AS code, id FROM account', on_error => 'quarantine');
+INSERT INTO account VALUES (1, '10'), (2, 'x2'), (3, 'x3'), (4, 'x4'), (5, '50');
+CALL elt.run('account');
+UPDATE account SET code = 'still ' || id WHERE id = 2;
+DELETE FROM account WHERE id = 3;
+UPDATE account SET code = '40' WHERE id = 4;
+UPDATE account SET code = 'x5' WHERE id = 5;
+SELECT lives_ok($$SELECT elt.run_batch('account')$$, 'by a key of the query: changed, deleted, corrected, spoilt');
+SELECT results_eq('TABLE account_m ORDER BY code', 'VALUES (10, 1), (40, 4)', 'what can be loaded is');
+SELECT results_eq($$SELECT (key ->> 'id')::int, "row" ->> 'code' FROM elt.rejected WHERE load = 'account' ORDER BY 1$$, $$VALUES (2, 'still 2'), (5, 'x5')$$, 'the rest is set aside');
+BEGIN;
+UPDATE account SET code = 'x1' WHERE id = 1;
+UPDATE account SET code = '10' WHERE id = 4;
+UPDATE account SET code = '40' WHERE id = 5;
+COMMIT;
+SELECT lives_ok($$SELECT elt.run_batch('account')$$, 'keys handed on among good and bad rows');
+SELECT results_eq('TABLE account_m ORDER BY code', 'VALUES (10, 4), (40, 5)', 'are there once');
+SELECT results_eq($$SELECT (key ->> 'id')::int, "row" ->> 'code' FROM elt.rejected WHERE load = 'account' ORDER BY 1$$, $$VALUES (1, 'x1'), (2, 'still 2')$$, 'and the rest is set aside again');
+UPDATE account SET code = id::text WHERE code LIKE '%x%' OR code LIKE 'still%';
+CALL elt.run('account');
+SELECT results_eq('TABLE account_m ORDER BY code', 'VALUES (1, 1), (2, 2), (10, 4), (40, 5)', 'all corrected');
+SELECT is(count(*), 0::bigint, 'nothing is left aside') FROM elt.rejected WHERE load = 'account';
+
 -- all columns come back from the image: toasted, composite, NULL, dropped columns
 CREATE TABLE wide (id int PRIMARY KEY, gone int, v text, big text, c m, arr int[], g int GENERATED ALWAYS AS (id * 2) STORED);
 ALTER TABLE wide DROP COLUMN gone;

@@ -233,7 +233,7 @@ class Load(Consumer):
         rejected = session.value(f"SELECT count(*) FROM elt.rejected WHERE load = '{self.node}'")
         if self.checked and self.mode == 'append':
             return
-        bad = f'(SELECT {self.table.select()} FROM {self.table.name} x WHERE {BAD.format("x." + self.table.number)})'
+        bad = self.checked and f'(SELECT {self.table.select()} FROM {self.table.name} x WHERE {BAD.format("x." + self.table.number)})'
         expected = 0
         if self.checked:
             if not self.query.owned:

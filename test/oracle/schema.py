@@ -4,7 +4,7 @@ import os
 
 from values import COMMON, DATA_TYPES, KEYS, TYPES
 
-KEY_RANGE = 60
+KEY_RANGE = 40
 
 
 class Column:

@@ -7,6 +7,7 @@ from consumers import CONSUMER_ERRORS, Load, Stream
 from queries import LOOKUPS, make_query
 from schema import audited, make_table
 from session import WRITER_ERRORS, Expected, Failure
+from statements import fill
 from workload import LEVELS, end_prepared, finish, write, writer
 
 # Without elt.create_load (of an early build) only streams are tested.
@@ -58,6 +59,8 @@ class World:
         if rng.random() < 0.75:
             self.create_some(session, 0.6)
         for table in self.tables:
+            if rng.random() < 0.7:
+                session.sql(fill(table, rng))
             for _ in range(rng.choice((0, 2, 5))):
                 try:
                     write(session, table, rng)

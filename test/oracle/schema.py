@@ -4,7 +4,7 @@ import os
 
 from values import COMMON, DATA_TYPES, KEYS, TYPES
 
-KEY_RANGE = 60
+KEY_RANGE = 40
 
 
 class Column:
@@ -69,6 +69,7 @@ class Table:
         self.referenced = None      # a table that a foreign key with cascades refers to
         self.truncated = 0          # how often, about
         self.extra = []             # columns added later, which consumers do not look at
+        self.bulk = False           # sometimes gets many long rows at once
         self.writable = True        # by writers: not the target of a load
 
     def names(self, generated=True):
@@ -167,7 +168,7 @@ def _nested_trigger(table, column):
     """A user's AFTER ROW trigger that changes the row again, before the outer statement's own log rows are written."""
     return [
         f'CREATE FUNCTION {table.name}_again() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$ BEGIN '
-        f'UPDATE {table.name} t SET {column} = 99 WHERE {table.match("t", "NEW")} AND t.{column} = 7; RETURN NULL; END $$',
+        f'UPDATE {table.name} t SET {column} = 99 WHERE {table.match("t", "NEW")} AND t.{column} % 4 = 2; RETURN NULL; END $$',
         f'CREATE TRIGGER b_again AFTER INSERT OR UPDATE ON {table.name} FOR EACH ROW EXECUTE FUNCTION {table.name}_again()',
     ]
 
@@ -256,10 +257,11 @@ def make_table(name, rng):
         table.ddl.append(f'ALTER TABLE {name} ADD FOREIGN KEY (n) REFERENCES {name}_dim ON DELETE {rng.choice(("CASCADE", "SET NULL"))} ON UPDATE CASCADE')
         table.referenced = f'{name}_dim'
     table.ddl += _audit(table)
-    if table.key and rng.random() < 0.15:
+    if table.key and rng.random() < 0.25:
         table.ddl += _nested_trigger(table, 'n')
     if rng.random() < 0.1:
         table.ddl += _before_trigger(table, 'n')
+    table.bulk = any(c.type_name == 'long' for c in table.columns) and rng.random() < 0.1
     if table.primary and rng.random() < 0.2:
         table.images = 'key'
     return table

@@ -41,6 +41,9 @@ def _changes(table, rng, alias='t', count=None):
     """Assignments to columns that are not part of the key."""
     columns = table.data()
     chosen = rng.sample(columns, min(len(columns), count or rng.choice((1, 1, 1, 2, 3))))
+    number = table.column(table.number)
+    if number not in chosen and rng.random() < 0.3:
+        chosen[0] = number          # joins, conditions and checks depend on it
     result = []
     for c in chosen:
         if c.type.changes and rng.random() < 0.4:
@@ -66,23 +69,26 @@ def insert(table, rng):
     return text
 
 
-def insert_many(table, rng):
+def insert_many(table, rng, start=None):
     """Rows made by a query, more of them."""
     columns = [c for c in table.columns if not c.generated]
-    start = rng.randint(1, KEY_RANGE)
-    count = rng.choice((5, 10, 20, 60))
+    bulk = table.bulk and rng.random() < 0.7
+    count = 150 if bulk else KEY_RANGE if start is not None else rng.choice((5, 10, 20))
+    start = rng.randint(1, KEY_RANGE) if start is None else start
     expressions = []
     for c in columns:
         if isinstance(c, Key):
             expressions.append(c.sql_at('i'))
         elif c.name in ('p', 'q'):
             expressions.append('i % 10')
+        elif c.name == table.number:
+            expressions.append(f'i * {rng.randint(1, 19)} % 20')
         elif c.type_name == 'long':
-            expressions.append(f'long_text({rng.randint(0, 1000000)} + i, {rng.choice((1, 50, 100))})')
+            expressions.append(f'long_text({rng.randint(0, 1000000)} + i, {300 if bulk else rng.choice((1, 50, 100))})')
         else:
             expressions.append(c.literal(rng))
     text = (f"INSERT INTO {table.name} ({', '.join(c.name for c in columns)}) SELECT {', '.join(expressions)} "
-            f'FROM generate_series({start}, {start + count}) i')
+            f'FROM generate_series({start}, {start + count}) i WHERE i % 4 <> {rng.randint(0, 4)}')
     return text + ' ON CONFLICT DO NOTHING' if table.key else text
 
 
@@ -200,6 +206,11 @@ def referenced(table, rng):
 
 KINDS = ((insert, 10), (insert_many, 3), (update, 9), (update_nothing, 2), (update_key, 5), (swap_keys, 1), (move, 4), (delete, 5),
          (merge, 3), (copy, 2), (rewrite, 2), (block, 3), (referenced, 2), (update_extra, 3))
+
+
+def fill(table, rng):
+    """Most of the keys."""
+    return insert_many(table, rng, 1)
 
 
 def statement(table, rng):

@@ -7,6 +7,7 @@ from consumers import CONSUMER_ERRORS, Load, Stream
 from queries import LOOKUPS, make_query
 from schema import audited, make_table
 from session import WRITER_ERRORS, Expected, Failure
+from statements import fill
 from workload import LEVELS, end_prepared, finish, write, writer
 
 # Without elt.create_load (of an early build) only streams are tested.
@@ -42,9 +43,6 @@ class World:
         session.sql(f'DROP SCHEMA IF EXISTS {self.schema} CASCADE; CREATE SCHEMA {self.schema}')
         for s in self.all_sessions():
             s.start(self.schema, self.trace)
-        if rng.random() < 0.6:
-            for s in self.all_sessions():
-                s.sql("SET elt.segment_size = '64kB'; SET elt.batch_memory = '1MB'")
         session.sql('; '.join(LOOKUPS))
         has_loads = session.value(HAS_LOADS) > 0
         for n in range(rng.choice((1, 1, 1, 2))):
@@ -55,9 +53,14 @@ class World:
                 session.sql(f"SELECT elt.track('{table.name}', '{table.images}')")
             for _ in range(rng.choice((1, 2, 3, 3, 4))):
                 self.add_consumer(table, has_loads)
+        if rng.random() < 0.6 or any(t.bulk for t in self.tables):
+            for s in self.all_sessions():
+                s.sql("SET elt.segment_size = '64kB'; SET elt.batch_memory = '1MB'")
         if rng.random() < 0.75:
             self.create_some(session, 0.6)
         for table in self.tables:
+            if rng.random() < 0.7:
+                session.sql(fill(table, rng))
             for _ in range(rng.choice((0, 2, 5))):
                 try:
                     write(session, table, rng)

@@ -1,7 +1,5 @@
 """Random source tables: their columns, keys, partitions and triggers, and the SQL that creates them."""
 
-import os
-
 from values import COMMON, DATA_TYPES, KEYS, TYPES
 
 KEY_RANGE = 40
@@ -230,7 +228,7 @@ def make_table(name, rng):
             extra.append('q')
         if keyed:
             table.key += extra
-    if rng.random() < 0.3 and not (partitioned and os.environ.get('NO_GEN')):
+    if rng.random() < 0.3:
         table.columns.append(Column('g', 'text', generated="coalesce(n, 0)::text || ' generated'"))
     if rng.random() < 0.5:
         rng.shuffle(table.columns)

@@ -72,7 +72,7 @@ def insert(table, rng):
 def insert_many(table, rng, start=None):
     """Rows made by a query, more of them."""
     columns = [c for c in table.columns if not c.generated]
-    bulk = table.bulk and rng.random() < 0.7
+    bulk = table.bulk and (start is not None or rng.random() < 0.7)
     count = 150 if bulk else KEY_RANGE if start is not None else rng.choice((5, 10, 20))
     start = rng.randint(1, KEY_RANGE) if start is None else start
     expressions = []

@@ -203,37 +203,6 @@ elt_image_same(const EltImage *a, const EltImage *b)
 		memcmp(&a->tuple->t_infomask2, &b->tuple->t_infomask2, a->len) == 0;
 }
 
-/* Does the old row's tagged value live on in the new row? */
-static bool
-values_live_on(const EltImage *old, TupleTableSlot *after)
-{
-	slot_getallattrs(after);
-	for (int i = 0; i < old->ntags; i++)
-	{
-		AttrNumber	attno = old->tags[i].attnum;
-		struct varatt_external pointer;
-
-		if (after->tts_isnull[attno - 1] || !VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(after->tts_values[attno - 1])))
-			return false;
-		VARATT_EXTERNAL_GET_POINTER(pointer, DatumGetPointer(after->tts_values[attno - 1]));
-		if (memcmp(&pointer, &old->tags[i].pointer, sizeof(pointer)) != 0)
-			return false;
-	}
-	return true;
-}
-
-bool
-elt_image_unchanged(const EltImage *old, const EltImage *new, TupleTableSlot *after)
-{
-	MinimalTuple a = old->tuple;
-	MinimalTuple b = new->tuple;
-
-	return a->t_len == b->t_len &&
-		((a->t_infomask2 ^ b->t_infomask2) & ~ELT_IMAGE_TAGGED) == 0 &&
-		memcmp(&a->t_infomask, &b->t_infomask, a->t_len - offsetof(MinimalTupleData, t_infomask)) == 0 &&
-		values_live_on(old, after);
-}
-
 bool
 elt_image_same_bytes(TupleTableSlot *a, TupleTableSlot *b)
 {

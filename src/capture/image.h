@@ -46,7 +46,6 @@ extern void elt_image_make(EltImage *image, TupleTableSlot *slot, TupleTableSlot
  */
 extern void elt_image_make_key(EltImage *image, TupleTableSlot *slot, TupleDesc keydesc, const bool *keys);
 extern bool elt_image_same(const EltImage *a, const EltImage *b);
-extern bool elt_image_unchanged(const EltImage *old, const EltImage *new, TupleTableSlot *after);
 
 /* Do two rows of transition tables have the same bytes? Toasted values count as the same where they are the same pointer. */
 extern bool elt_image_same_bytes(TupleTableSlot *a, TupleTableSlot *b);

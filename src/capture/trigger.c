@@ -140,14 +140,40 @@ may_share(EltTarget *target, TupleTableSlot *before, TupleTableSlot *after)
 	return true;
 }
 
-/* Are both rows made of the same bytes, the pointers to toasted values included? */
+/*
+ * Is a column's value the same? A toasted one is where the new row refers to that very value: a copy of it is not, because the log may point to the old one,
+ * which is gone then.
+ */
 static bool
-same_bytes(TupleTableSlot *before, TupleTableSlot *after)
+same_value(Form_pg_attribute att, Datum before, Datum after)
+{
+	if (att->attlen == -1 && VARATT_IS_EXTERNAL(DatumGetPointer(before)))
+		return datumIsEqual(before, after, false, -1);
+	return datum_image_eq(before, after, att->attbyval, att->attlen);
+}
+
+static inline bool
+same_shape(MinimalTuple a, MinimalTuple b)
+{
+	return a->t_len == b->t_len && HeapTupleHeaderGetNatts(a) == HeapTupleHeaderGetNatts(b);
+}
+
+/*
+ * Did an update leave the row as it was? The new row's values are not compressed yet, so rows of the same length and number of columns that differ have
+ * different values; others may have the same ones.
+ */
+static bool
+same_row(TupleTableSlot *before, TupleTableSlot *after)
 {
 	TupleDesc	desc = before->tts_tupleDescriptor;
 
 	if (TTS_IS_MINIMALTUPLE(before) && TTS_IS_MINIMALTUPLE(after))
-		return elt_image_same_bytes(before, after);
+	{
+		if (elt_image_same_bytes(before, after))
+			return true;
+		if (same_shape(((MinimalTupleTableSlot *) before)->mintuple, ((MinimalTupleTableSlot *) after)->mintuple))
+			return false;
+	}
 	slot_getallattrs(before);
 	slot_getallattrs(after);
 	for (int i = 0; i < desc->natts; i++)
@@ -157,8 +183,7 @@ same_bytes(TupleTableSlot *before, TupleTableSlot *after)
 		if (att->attisdropped)
 			continue;
 		if (before->tts_isnull[i] != after->tts_isnull[i] ||
-			(!before->tts_isnull[i] &&
-			 !datumIsEqual(before->tts_values[i], after->tts_values[i], att->attbyval, att->attlen)))
+			(!before->tts_isnull[i] && !same_value(att, before->tts_values[i], after->tts_values[i])))
 			return false;
 	}
 	return true;
@@ -172,29 +197,13 @@ log_row_update(EltLog *log, EltTarget *target, TupleTableSlot *before, TupleTabl
 	EltImage	old_image;
 	EltImage	new_image;
 
-	if (same_bytes(before, after))
+	if (same_row(before, after))
 		return;
 	share = may_share(target, before, after);
 	elt_image_make(&old_image, before, share ? after : NULL, true);
 	elt_image_make(&new_image, after, share ? before : NULL, false);
-	if (elt_image_unchanged(&old_image, &new_image, after))
-		return;
 	elt_log_append(log, ELT_OP_OLD, &old_image);
 	elt_log_append(log, ELT_OP_NEW, &new_image);
-}
-
-/* Did an update change something? Toasted values are not fetched to find out: rewritten ones count as changed. */
-static bool
-row_changed(TupleTableSlot *before, TupleTableSlot *after)
-{
-	EltImage	old_image;
-	EltImage	new_image;
-
-	if (has_external(before) || has_external(after))
-		return !elt_image_same_bytes(before, after);
-	elt_image_make(&old_image, before, NULL, false);
-	elt_image_make(&new_image, after, NULL, false);
-	return !elt_image_same(&old_image, &new_image);
 }
 
 /* The same of a log of keys: one image does where the key stays. */
@@ -204,7 +213,7 @@ log_key_update(EltLog *log, EltTarget *target, TupleTableSlot *before, TupleTabl
 	EltImage	old_image;
 	EltImage	new_image;
 
-	if (!row_changed(before, after))
+	if (same_row(before, after))
 		return;
 	elt_image_make_key(&old_image, before, target->keydesc, target->keys);
 	elt_image_make_key(&new_image, after, target->keydesc, target->keys);

@@ -15,15 +15,19 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/value.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
-#include "catalog/pg_type.h"
 
 #include "base/progress.h"
 #include "base/sql.h"
@@ -388,11 +392,34 @@ elt_apply_guarded(EltLoadRun *run, EltLoadRows *rows)
 	elt_progress_phase(ELT_PHASE_APPLY);
 }
 
+/*
+ * The value that rows older than a column have in it: the default as of then. A partitioned table itself does not know it, only the partitions that were
+ * there do. False: none.
+ */
+static bool
+missing_value(EltLoadRun *run, Form_pg_attribute att, Datum *value)
+{
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(run->load->source, AccessShareLock, NULL))
+	{
+		Relation	leaf = table_open(lfirst_oid(lc), NoLock);
+		AttrNumber	attno = get_attnum(lfirst_oid(lc), NameStr(att->attname));
+		bool		isnull = true;
+
+		if (attno > 0 && TupleDescAttr(RelationGetDescr(leaf), attno - 1)->atthasmissing)
+			*value = datumCopy(getmissingattr(RelationGetDescr(leaf), attno, &isnull), att->attbyval, att->attlen);
+		table_close(leaf, NoLock);
+		if (!isnull)
+			return true;
+	}
+	return false;
+}
+
 MinimalTuple
 elt_rejected_tuple(EltLoadRun *run, const EltRejected *rejected)
 {
-	TupleDesc	desc = RelationGetDescr(run->batch->root);	/* knows the defaults of
-															 * columns added since */
+	TupleDesc	desc = run->desc;
 	Datum	   *values = palloc(sizeof(Datum) * (desc->natts + 1));
 	bool	   *nulls = palloc(sizeof(bool) * (desc->natts + 1));
 	HeapTupleData view;
@@ -401,7 +428,14 @@ elt_rejected_tuple(EltLoadRun *run, const EltRejected *rejected)
 	elt_tuple_of_minimal(elt_image_read(rejected->image, rejected->len, &flags), &view);
 	heap_deform_tuple(&view, desc, values, nulls);
 	for (int i = 0; i < desc->natts; i++)
-		nulls[i] |= TupleDescAttr(desc, i)->attisdropped;
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped)
+			nulls[i] = true;
+		else if (i >= HeapTupleHeaderGetNatts(view.t_data))
+			nulls[i] = !missing_value(run, att, &values[i]);
+	}
 	return elt_form_minimal_tuple(desc, values, nulls);
 }
 

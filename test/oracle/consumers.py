@@ -161,7 +161,7 @@ class Load(Consumer):
             session.sql('; '.join(self.downstream.ddl))
         audit, rows = self.base()
         if self.mode != 'mirror':
-            session.sql(f'CREATE TABLE {audit} (audit_id bigint); CREATE TABLE {self.name}_begun (); '
+            session.sql(f'CREATE TABLE {audit} (audit_id bigint); CREATE TABLE {self.name}_begun (one int PRIMARY KEY); '
                         f'CREATE TABLE {rows} AS SELECT {self.table.select()} FROM {self.table.name} WITH NO DATA', CONSUMER_ERRORS)
         arguments = [f"'{self.node}'", f"'{self.target}'", f"source => '{self.table.name}'", f"mode => '{self.mode}'"]
         if self.query.given:
@@ -184,9 +184,11 @@ class Load(Consumer):
             return
         audit, copied = self.base()
         begun = f'WHERE NOT EXISTS (SELECT FROM {self.name}_begun)'
-        session.sql(f'INSERT INTO {audit} SELECT audit_id FROM {self.table.name}_audit {begun}; '
+        # a session that noted it and is not finished is waited for; one that is newer than a fixed snapshot makes the key fail
+        session.sql(f'LOCK TABLE {self.name}_begun IN SHARE ROW EXCLUSIVE MODE; '
+                    f'INSERT INTO {audit} SELECT audit_id FROM {self.table.name}_audit {begun}; '
                     + (f'INSERT INTO {copied} SELECT {self.table.select()} FROM {self.table.name} {begun}; ' if rows else '')
-                    + f'INSERT INTO {self.name}_begun SELECT {begun}', CONSUMER_ERRORS)
+                    + f'INSERT INTO {self.name}_begun SELECT 1 {begun}', CONSUMER_ERRORS | {'23505'})
 
     def run_batch(self, session):
         self.note_base(session)

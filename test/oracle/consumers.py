@@ -126,7 +126,7 @@ class Load(Consumer):
         self.initial = 'copy'
         if rng.random() < (0.35 if mode == 'append' else 0.1):
             self.initial = 'none'
-        self.batch_rows = rng.choice((None, None, 1, 2, 3, 5, 10, 50))
+        self.batch_rows = rng.choice((None, 50) if table.bulk else (None, None, 1, 2, 3, 5, 10, 50))
         self.name_key = mode != 'append' and rng.random() < 0.5
         self.unique_only = mode != 'append' and rng.random() < 0.2
         self.extra = rng.random() < 0.2

@@ -15,6 +15,7 @@ class Query:
     def __init__(self):
         self.template = None
         self.given = True           # else the load is created without a query
+        self.star = False           # there is a * in it, which stands for the columns that there are when the load is made
         self.lookups = False
         self.owned = True           # the key has the source's primary key as it is, so that one row's results are known by it
         self.source_key = []        # names of those columns, where it is so
@@ -91,13 +92,13 @@ def _make_unique(columns):
 def _joined(table, rng, keyed):
     """(clause, more columns) of a join to a lookup table, or of none."""
     r = rng.random()
-    if r < 0.5 or table.number is None:
+    if r < 0.4 or table.number is None:
         return '', []
     on = f'ON l.id = s.{table.number}'
-    if r < 0.6 and keyed:
+    if r < 0.55 and keyed:
         kind, lookup = 'JOIN', 'lookup_many'
         return f' {kind} {lookup} l {on}', [('l.part', Key('part', 'int', False))]
-    if r < 0.68 and keyed:
+    if r < 0.63 and keyed:
         return ' CROSS JOIN LATERAL generate_series(1, 2) AS l(part)', [('l.part', Key('part', 'int', False))]
     kind = rng.choice(('JOIN', 'LEFT JOIN', 'LEFT JOIN'))
     lookup = rng.choice(('lookup', 'lookup', 'lookup_view'))
@@ -141,6 +142,7 @@ def make_query(table, rng, keyed=True):
 
     shape = rng.choice(('plain', 'plain', 'cte', 'subquery'))
     if shape == 'cte':
+        query.star = True
         query.template = f'WITH s AS (SELECT * FROM {{src}} s{where}) SELECT {out} FROM s{join}'
     elif shape == 'subquery':
         query.template = f'SELECT {out} FROM (SELECT {table.select("s")} FROM {{src}} s{where}) s{join}'

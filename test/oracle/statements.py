@@ -73,7 +73,7 @@ def insert_many(table, rng, start=None):
     """Rows made by a query, more of them."""
     columns = [c for c in table.columns if not c.generated]
     bulk = table.bulk and (start is not None or rng.random() < 0.7)
-    count = 150 if bulk else KEY_RANGE if start is not None else rng.choice((5, 10, 20))
+    count = 300 if bulk else KEY_RANGE if start is not None else rng.choice((5, 10, 20))
     start = rng.randint(1, KEY_RANGE) if start is None else start
     expressions = []
     for c in columns:
@@ -84,7 +84,7 @@ def insert_many(table, rng, start=None):
         elif c.name == table.number:
             expressions.append(f'i * {rng.randint(1, 19)} % 20')
         elif c.type_name == 'long':
-            expressions.append(f'long_text({rng.randint(0, 1000000)} + i, {300 if bulk else rng.choice((1, 50, 100))})')
+            expressions.append(f'long_text({rng.randint(0, 1000000)} + i, {rng.choice((110, 110, 300)) if bulk else rng.choice((1, 50, 100))})')
         else:
             expressions.append(c.literal(rng))
     text = (f"INSERT INTO {table.name} ({', '.join(c.name for c in columns)}) SELECT {', '.join(expressions)} "

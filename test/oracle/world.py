@@ -272,7 +272,8 @@ class World:
         for table in self.writable():
             if self.rng.random() < 0.75:
                 continue
-            if table.extra and self.rng.random() < 0.6:
+            starred = any(isinstance(c, Load) and c.table is table and c.query.star for c in self.consumers)
+            if table.extra and not starred and self.rng.random() < 0.6:
                 session.sql(f'ALTER TABLE {table.name} DROP COLUMN {table.extra.pop()}')
                 continue
             table.extra.append(f'extra{len(self.trace)}')

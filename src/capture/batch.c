@@ -40,9 +40,6 @@
 #include "capture/segment.h"
 #include "capture/tree.h"
 
-/* Changes that one megabyte of elt.batch_memory nets, generously. */
-#define ROWS_PER_MEGABYTE	1000
-
 /* What netting keeps of an image beside its bytes, and what all of it may be to a small one's bytes. */
 #define NET_OVERHEAD		160
 #define NET_FACTOR			16
@@ -313,6 +310,24 @@ elt_batch_begin(int32 consumer)
 	return batch;
 }
 
+/* Bytes of a segment, with those of the rows that are too large for a page. */
+static int64
+segment_bytes(Oid relid)
+{
+	Relation	rel = table_open(relid, NoLock);
+	int64		blocks = RelationGetNumberOfBlocks(rel);
+
+	if (OidIsValid(rel->rd_rel->reltoastrelid))
+	{
+		Relation	toast = table_open(rel->rd_rel->reltoastrelid, AccessShareLock);
+
+		blocks += RelationGetNumberOfBlocks(toast);
+		table_close(toast, AccessShareLock);
+	}
+	table_close(rel, NoLock);
+	return blocks * BLCKSZ;
+}
+
 int64
 elt_batch_memory_needed(EltBatch *batch, int64 limit)
 {
@@ -322,12 +337,7 @@ elt_batch_memory_needed(EltBatch *batch, int64 limit)
 	ListCell   *lc;
 
 	foreach(lc, batch->segments)
-	{
-		Relation	rel = table_open(((EltSegment *) lfirst(lc))->relid, NoLock);
-
-		bytes += (int64) RelationGetNumberOfBlocks(rel) * BLCKSZ;
-		table_close(rel, NoLock);
-	}
+		bytes += segment_bytes(((EltSegment *) lfirst(lc))->relid);
 	if (bytes * NET_FACTOR < limit)
 		return bytes * NET_FACTOR;
 	reader = elt_reader_begin(batch, false);
@@ -340,16 +350,19 @@ void
 elt_batch_split(EltBatch *batch, int64 max_rows)
 {
 	int64		memory = (int64) elt_batch_memory * 1024;
+	int64		needed = 0;
 	int64		rows;
 
 	if (batch->chunks > 0)
 		return;
 	batch->chunks = 1;
-	if (max_rows == 0 && elt_batch_memory_needed(batch, memory) <= memory)
+	if (max_rows == 0)
+		needed = elt_batch_memory_needed(batch, memory);
+	if (max_rows == 0 && needed <= memory)
 		return;
 	rows = elt_batch_pending(batch);
 	if (max_rows == 0)
-		max_rows = Max((int64) elt_batch_memory / 1024 * ROWS_PER_MEGABYTE, 1000);
+		max_rows = Max((int64) (rows * ((double) memory / needed)), 1);
 	batch->chunks = (int) Min(rows / max_rows + (rows % max_rows > 0 ? 1 : 0), 10000);
 	batch->chunks = Max(batch->chunks, 1);
 }

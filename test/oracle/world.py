@@ -264,6 +264,10 @@ class World:
                            f"(SELECT oid FROM pg_class WHERE relnamespace = '{self.schema}'::regnamespace) AND (pending_rows > 0 OR stale)")
         if rows:
             raise Failure(f'elt.tracked shows what is not there: {rows}')
+        if any(isinstance(c, Load) for c in ready):
+            rows = session.sql(f"SELECT name, pending_rows FROM elt.loads WHERE name LIKE '{self.schema}\\_%' AND pending_rows IS DISTINCT FROM 0")
+            if rows:
+                raise Failure(f'elt.loads shows what is not there: {rows}')
         self.alter(session)
         session.sql("SET lock_timeout = '20ms'")
 

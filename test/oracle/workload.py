@@ -110,16 +110,26 @@ def truncate(world, session, rng):
             session.rollback()
 
 
+def vacuum(world, session, rng):
+    """FULL may move toasted values that the log points to: a stream is stale then."""
+    table = rng.choice(world.writable())
+    full = rng.random() < 0.4
+    table.truncated += full
+    try:
+        session.sql(f"VACUUM ({'FULL' if full else 'TRUNCATE false'}) {table.name}", WRITER_ERRORS)
+        session.counts['vacuum full'] += full
+    except Expected:
+        pass
+    yield
+
+
 def writer(world, session, rng):
     """What a writer does next."""
     if world.prepared and rng.random() < 0.25:
         end_prepared(world, session, rng)
     elif world.truncates and rng.random() < 0.04:
         yield from truncate(world, session, rng)
-    elif rng.random() < 0.02:
-        try:
-            session.sql(f'VACUUM (TRUNCATE false) {rng.choice(world.tables).name}', WRITER_ERRORS)
-        except Expected:
-            pass
+    elif rng.random() < 0.03:
+        yield from vacuum(world, session, rng)
     else:
         yield from transaction(world, session, rng)

@@ -38,7 +38,7 @@ typedef struct EltView
 	double		delta_cost;
 	int32		since_full;		/* incremental refreshes since the last full
 								 * one */
-}			EltView;
+} EltView;
 
 typedef struct EltViewPart
 {
@@ -46,7 +46,7 @@ typedef struct EltViewPart
 	Oid			storage;
 	char	   *shape;			/* its columns and how it is kept, as text: a
 								 * storage with another one is made anew */
-}			EltViewPart;
+} EltViewPart;
 
 typedef struct EltViewSource
 {
@@ -54,27 +54,27 @@ typedef struct EltViewSource
 	int32		consumer;
 	char	   *columns;		/* attribute numbers that the query reads, as
 								 * text */
-}			EltViewSource;
+} EltViewSource;
 
 /* NULL: there is none. elt_view_by_name raises 42809 where the name is another kind of node's. */
-extern EltView * elt_view_by_name(const char *name);
-extern EltView * elt_view_by_id(int32 node);
+extern EltView *elt_view_by_name(const char *name);
+extern EltView *elt_view_by_id(int32 node);
 
 /* The view of which relid is the relation, the definition, or the storage of a part; NULL: of none. */
-extern EltView * elt_view_by_relation(Oid relid);
+extern EltView *elt_view_by_relation(Oid relid);
 extern List *elt_view_all(void);	/* EltView */
 
-extern void elt_view_insert(EltView * view);	/* sets node.id */
-extern void elt_view_update(const EltView * view);	/* all but the node */
-extern void elt_view_delete(const EltView * view);	/* with parts, sources,
+extern void elt_view_insert(EltView *view); /* sets node.id */
+extern void elt_view_update(const EltView *view);	/* all but the node */
+extern void elt_view_delete(const EltView *view);	/* with parts, sources,
 													 * their consumers, node */
 
 extern List *elt_view_parts(int32 node);	/* EltViewPart by number */
-extern void elt_view_part_insert(int32 node, const EltViewPart * part);
+extern void elt_view_part_insert(int32 node, const EltViewPart *part);
 extern void elt_view_part_delete_all(int32 node);
 
 extern List *elt_view_sources(int32 node);	/* EltViewSource by OID */
-extern void elt_view_source_insert(int32 node, const EltViewSource * source);
+extern void elt_view_source_insert(int32 node, const EltViewSource *source);
 extern void elt_view_source_set_columns(int32 node, Oid relid, const char *columns);
 extern void elt_view_source_delete(int32 node, Oid relid);	/* with its consumer */
 

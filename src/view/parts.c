@@ -24,6 +24,7 @@
 #include "parser/parse_oper.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
@@ -122,6 +123,21 @@ read_as_leaf(Cut *c, RangeTblEntry *rte, EltSource *source, bool core)
 	rte->enrname = psprintf("leaf %d", leaf->number);
 }
 
+/* The attribute numbers of the part's key, if its readers see all of it. */
+static List *
+output_key(EltPart *part)
+{
+	List	   *key = NIL;
+
+	for (int i = 0; part->unique && i < part->nkeys; i++)
+	{
+		if (part->key_columns[i] >= part->noutput)
+			return NIL;
+		key = lappend_int(key, part->key_columns[i] + 1);
+	}
+	return key;
+}
+
 /* The entry's subquery is a part, which is read in its place. */
 static void
 read_part(Cut *c, RangeTblEntry *rte, bool core)
@@ -149,6 +165,7 @@ read_part(Cut *c, RangeTblEntry *rte, bool core)
 			source->part = part;
 			for (int i = 0; i < part->noutput; i++)
 				source->names = lappend(source->names, makeString(part->columns[i].name));
+			source->key = output_key(part);
 		}
 		if (rte->enrname != NULL)
 		{
@@ -681,7 +698,7 @@ elt_select_from_input(const char *from, EltColumn *columns, int ncolumns)
 
 /* The columns of the storage that hold the keys: those of the output that are just that, else hidden ones. */
 static void
-place_keys(EltPart *part, List *keys, Query *query)
+place_keys(EltPart *part, List *keys, List *equals, Query *query)
 {
 	List	   *targets = visible_targets(query);
 	int			i = 0;
@@ -709,6 +726,7 @@ place_keys(EltPart *part, List *keys, Query *query)
 											   makeTargetEntry((Expr *) makeVar(1, i + 1, exprType(key), exprTypmod(key), exprCollation(key), 0),
 															   part->ncolumns, part->columns[column].name, false));
 		}
+		part->columns[column].equals = list_nth_oid(equals, i);
 		part->key_columns[i++] = column;
 	}
 }
@@ -768,7 +786,7 @@ group_part(Cut *c, Query *query)
 										   makeTargetEntry((Expr *) elt_grouped_map(grouped, (Node *) tle->expr), resno, tle->resname, false));
 	}
 	output_columns(part, query);
-	place_keys(part, grouped->keys, query);
+	place_keys(part, grouped->keys, grouped->equals, query);
 	if (query->havingQual != NULL)
 	{
 		part->shown = part->ncolumns;
@@ -910,7 +928,7 @@ window_part(Cut *c, Query *query)
 	part->output->rteperminfos = NIL;
 #endif
 	output_columns(part, query);
-	place_keys(part, keys, query);
+	place_keys(part, keys, equals, query);
 	if (!set_blocks(c, part, plain_level(query, inputs.exprs)))
 		return full_part(c, query, ELT_WHY_COMPLEX, "more UNION ALL and FULL JOIN than can be followed");
 	return finish(c, part);
@@ -1035,9 +1053,11 @@ note_uses(EltShape *shape)
 	{
 		EltSource  *source = lfirst(lc);
 
-		/* keys tell which rows of an appended leaf were added */
+		/* keys tell which rows of an appended leaf were added; where there is none, the whole row does */
 		foreach(lc2, source->key)
 			source->used = bms_add_member(source->used, lfirst_int(lc2));
+		if (source->appended && source->key == NIL)
+			source->used = bms_add_range(source->used, 1, list_length(source->names));
 	}
 }
 

@@ -278,9 +278,11 @@ lower_aggregates(Query *query)
 	inner->limitCount = inner->limitOffset = NULL;
 	forboth(lc, grouped->keys, lc2, grouped->equals)
 	{
-		TargetEntry *tle = makeTargetEntry(copyObject(lfirst(lc)), ++resno, psprintf("k%d", resno), false);
+		TargetEntry *tle;
 		SortGroupClause *clause = makeNode(SortGroupClause);
 
+		resno++;
+		tle = makeTargetEntry(copyObject(lfirst(lc)), resno, psprintf("k%d", resno), false);
 		tle->ressortgroupref = resno;
 		clause->tleSortGroupRef = resno;
 		clause->eqop = lfirst_oid(lc2);

@@ -51,11 +51,6 @@ enum
 	P_MAX_REJECTED, P_ON_SCHEMA_CHANGE, P_SCD2, P_WORKERS, P_IF_EXISTS
 };
 
-/* Settings that decide what casts and text functions give; a load keeps those of its making. */
-static const char *const kept_settings[] = {
-	"TimeZone", "DateStyle", "IntervalStyle", "extra_float_digits", "bytea_output", "default_text_search_config", "xmlbinary", "xmloption"
-};
-
 static List *
 arg_key(FunctionCallInfo fcinfo)
 {
@@ -527,16 +522,6 @@ check_only_mirror(EltLoad *load)
 				 errhint("A mirror deletes what its query does not give: use a target for each, and a view over them, or mode upsert.")));
 }
 
-static void
-keep_settings(EltLoad *load)
-{
-	for (int i = 0; i < lengthof(kept_settings); i++)
-	{
-		load->settings = lappend(load->settings, makeString(pstrdup(kept_settings[i])));
-		load->settings = lappend(load->settings, makeString(pstrdup(GetConfigOption(kept_settings[i], false, false))));
-	}
-}
-
 /* All that tells one definition from another, as text. */
 static char *
 definition_text(EltLoad *load, const char *initial)
@@ -590,7 +575,7 @@ describe_load(EltLoad *load, const char *query_text, EltCapture *capture)
 				 errmsg("only the keys of table \"%s\" are tracked", get_rel_name(load->source)),
 				 errhint("A load of mode append needs elt.track(%s, images => 'row').",
 						 quote_literal_cstr(elt_qualified_name(load->source)))));
-	keep_settings(load);
+	load->settings = elt_settings_note();
 	note_source_columns(load);
 	relation_close(source, NoLock);
 	relation_close(target, NoLock);

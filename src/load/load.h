@@ -9,8 +9,8 @@
 #include "base/exec.h"
 #include "base/secctx.h"
 #include "capture/batch.h"
+#include "catalog/key.h"
 #include "catalog/load.h"
-#include "load/key.h"
 #include "load/rows.h"
 
 /* What a batch has done, in rows. */

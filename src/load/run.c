@@ -107,14 +107,6 @@ check_relations(EltLoad *load)
 						 quote_literal_cstr(load->node.name))));
 }
 
-/* What the query's text and functions depend on is as it was when the load was made. */
-static void
-pin_settings(EltLoad *load)
-{
-	for (int i = 0; i + 1 < list_length(load->settings); i += 2)
-		elt_pin_setting(strVal(list_nth(load->settings, i)), strVal(list_nth(load->settings, i + 1)));
-}
-
 static EltKey *
 target_key(EltLoad *load)
 {
@@ -188,7 +180,7 @@ begin_run(EltLoad *load)
 	run->guarded = strcmp(load->on_error, "quarantine") == 0;
 	elt_progress_begin(load->node.id, load->node.owner);
 	elt_become(&run->context, load->node.owner);
-	pin_settings(load);
+	elt_settings_pin(load->settings);
 	run->batch = elt_batch_begin(load->consumer);
 	run->desc = CreateTupleDescCopy(RelationGetDescr(run->batch->root));
 	elt_check_row_security(load->source);

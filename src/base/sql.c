@@ -37,8 +37,8 @@ elt_sql_run(const char *sql)
 	SPI_finish();
 }
 
-static Oid
-extension_owner(void)
+Oid
+elt_extension_owner(void)
 {
 	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
 	ScanKeyData key;
@@ -63,7 +63,7 @@ elt_sql_run_as_extension(const char *sql)
 {
 	EltSecContext save;
 
-	elt_become(&save, extension_owner());
+	elt_become(&save, elt_extension_owner());
 	elt_sql_run(sql);
 	elt_restore(&save);
 }

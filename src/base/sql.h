@@ -9,6 +9,7 @@ extern void elt_sql_run(const char *sql);
 
 /* Run it as the extension's owner, restricted, with search_path pinned. */
 extern void elt_sql_run_as_extension(const char *sql);
+extern Oid	elt_extension_owner(void);
 
 /* the parts of a possibly qualified name, as identifiers are read in SQL; an error where it is none */
 extern List *elt_name_list(const char *name);

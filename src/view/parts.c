@@ -1088,9 +1088,9 @@ try_shape(Query *query, bool in_full, const char *why)
 }
 
 EltShape *
-elt_shape_make(Query *query)
+elt_shape_make(Query *query, bool in_full)
 {
-	EltShape   *shape = try_shape(query, false, NULL);
+	EltShape   *shape = try_shape(query, in_full, NULL);
 
 	if (shape->reason != NULL && list_length(shape->parts) > 1)
 		shape = try_shape(query, true, shape->reason);

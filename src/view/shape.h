@@ -155,8 +155,10 @@ extern EltLeaf *elt_leaf_of(EltShape *shape, RangeTblEntry *rte);
 /* prepare.c: views and CTEs expanded, join columns resolved; notes what forbids incremental maintenance in shape->reason. */
 extern Query *elt_prepare(EltShape *shape, Query *query);
 
-/* parts.c: the shape of an analysed SELECT, which is not changed. In the current memory context. Takes AccessShareLock on what is read. */
-extern EltShape *elt_shape_make(Query *query);
+/*
+ * parts.c: the shape of an analysed SELECT, which is not changed. In the current memory context. Takes AccessShareLock on what is read.
+ * in_full: one full part. */
+extern EltShape *elt_shape_make(Query *query, bool in_full);
 extern bool elt_is_correlated(Query *query);
 extern void elt_part_add_hidden(EltPart *part, const char *name, Oid type, int32 typmod, Oid collation, Expr *expr);
 extern Query *elt_select_from_input(const char *from, EltColumn *columns, int ncolumns);

@@ -1,0 +1,259 @@
+/*
+ * define.c
+ *	  elt.create_view and elt.drop_view.
+ *
+ * Locks: Exclusive on the name, then the node; those of CREATE and DROP; of elt_track_for on tables that were not tracked. A crash undoes all of it.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+#include "catalog/pg_authid.h"
+
+#include "base/args.h"
+#include "base/query.h"
+#include "base/secctx.h"
+#include "base/sql.h"
+#include "catalog/table.h"
+#include "view/block.h"
+#include "view/view.h"
+
+PG_FUNCTION_INFO_V1(elt_sql_create_view);
+PG_FUNCTION_INFO_V1(elt_sql_drop_view);
+
+EltView *
+elt_view_find(const char *name)
+{
+	Oid			relid = RangeVarGetRelid(makeRangeVarFromNameList(elt_name_list(name)), NoLock, true);
+	EltView    *view = OidIsValid(relid) ? elt_view_by_relation(relid) : NULL;
+
+	return view != NULL && view->relid == relid ? view : NULL;
+}
+
+EltView *
+elt_view_get(const char *name)
+{
+	EltView    *view = elt_view_find(name);
+
+	if (view == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("precomputed view \"%s\" does not exist", name),
+				 errhint("elt.views lists the views; elt.create_view makes one.")));
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(view->node.owner)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the owner of view \"%s\" was dropped", name),
+				 errhint("A superuser can drop the view; then create it anew.")));
+	elt_node_check_owner(&view->node);
+	return view;
+}
+
+/* What the query reads, at any level. */
+static bool
+relations_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *rte = (RangeTblEntry *) node;
+
+		if (rte->rtekind == RTE_RELATION && get_rel_persistence(rte->relid) == RELPERSISTENCE_TEMP)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("query of view \"%s\" reads temporary relation \"%s\"", (char *) context, get_rel_name(rte->relid)),
+					 errhint("Read permanent tables and views only.")));
+		return false;
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, relations_walker, context, QTW_EXAMINE_RTES_BEFORE);
+	return expression_tree_walker(node, relations_walker, context);
+}
+
+static void
+check_columns(const char *name, Query *query)
+{
+	ListCell   *lc;
+
+	elt_query_check_columns("view", name, query);
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (!tle->resjunk && strncmp(tle->resname, "_elt_", 5) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_RESERVED_NAME),
+					 errmsg("query of view \"%s\" has an output column \"%s\"", name, tle->resname),
+					 errdetail("Names that begin with \"_elt_\" are reserved."),
+					 errhint("Name the column otherwise.")));
+	}
+	if (list_length(query->targetList) > MaxHeapAttributeNumber / 3)
+		ereport(ERROR,
+				(errcode(ERRCODE_TOO_MANY_COLUMNS),
+				 errmsg("query of view \"%s\" has more than %d columns", name, MaxHeapAttributeNumber / 3),
+				 errhint("Split it into several views.")));
+}
+
+/* The name in full; an error where it cannot be had. */
+static char *
+qualified_new_name(const char *name)
+{
+	RangeVar   *range = makeRangeVarFromNameList(elt_name_list(name));
+	Oid			schema = RangeVarGetCreationNamespace(range);
+	Oid			existing = get_relname_relid(range->relname, schema);
+
+	if (OidIsValid(existing) && elt_view_by_relation(existing) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 errmsg("relation \"%s\" already exists", name),
+				 errhint("Choose another name for the view, or drop or rename the relation.")));
+	return quote_qualified_identifier(get_namespace_name(schema), range->relname);
+}
+
+/* Can all of it follow changes? The reason code of what cannot; NULL. */
+static const char *
+full_reason(EltShape *shape)
+{
+	ListCell   *lc;
+
+	if (shape->reason != NULL)
+		return shape->reason;
+	foreach(lc, shape->parts)
+		if (((EltPart *) lfirst(lc))->method == ELT_FULL && ((EltPart *) lfirst(lc))->reason != NULL)
+			return ((EltPart *) lfirst(lc))->reason;
+	return NULL;
+}
+
+static void
+check_incremental(EltView *view, EltShape *shape)
+{
+	const char *reason = full_reason(shape);
+
+	if (strcmp(view->refresh_mode, "incremental") != 0 || reason == NULL)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("view \"%s\" cannot be refreshed incrementally: %s", view->node.name, reason),
+			 shape->detail != NULL ? errdetail("It is because of %s.", shape->detail) : 0,
+			 errhint("Use refresh_mode => 'auto', or change the query; elt.explain_view tells what each part of it does.")));
+}
+
+static bool
+existing_view(const char *name, const char *query, const char *if_exists)
+{
+	EltView    *view = elt_view_find(name);
+
+	if (view == NULL)
+		return false;
+	if (strcmp(if_exists, "skip") == 0)
+	{
+		ereport(NOTICE,
+				(errmsg("view \"%s\" already exists, skipping", name)));
+		return true;
+	}
+	if (strcmp(if_exists, "alter") == 0 && strcmp(view->query, query) == 0)
+		return true;
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_TABLE),
+			 errmsg("view \"%s\" already exists", name),
+			 errhint("Choose another name, drop it with elt.drop_view, or pass if_exists => 'skip'.")));
+	return false;
+}
+
+Datum
+elt_sql_create_view(PG_FUNCTION_ARGS)
+{
+	EltView    *view = palloc0(sizeof(EltView));
+	char	   *name = elt_arg_text(fcinfo, 0, "name");
+	char	   *text = elt_arg_text(fcinfo, 1, "query");
+	bool		with_data = elt_arg_bool(fcinfo, 4, "with_data");
+	char	   *if_exists;
+	Query	   *query;
+	EltShape   *shape;
+	EltSecContext context;
+
+	view->target_lag = PG_ARGISNULL(2) ? NULL : DatumGetCString(DirectFunctionCall1(interval_out, PG_GETARG_DATUM(2)));
+	view->refresh_mode = elt_arg_choice(fcinfo, 3, "refresh_mode", "auto", "incremental", "full", NULL);
+	view->on_schema_change = elt_arg_choice(fcinfo, 5, "on_schema_change", "refuse", "suspend", NULL);
+	view->frozen_where = elt_arg_text_or_null(fcinfo, 6);
+	if_exists = elt_arg_choice(fcinfo, 7, "if_exists", "error", "skip", "alter", NULL);
+	view->node.name = qualified_new_name(name);
+	view->node.kind = "view";
+	view->node.owner = GetUserId();
+	elt_node_lock_name(view->node.name);
+
+	query = elt_query_parse("view", view->node.name, text, false);
+	check_columns(view->node.name, query);
+	(void) relations_walker((Node *) query, view->node.name);
+	view->query = elt_query_canonical("view", view->node.name, query);
+	view->settings = elt_settings_note();
+	if (existing_view(name, view->query, if_exists))
+		PG_RETURN_OID(elt_view_find(name)->relid);
+
+	elt_become(&context, view->node.owner);
+	elt_node_insert(&view->node);
+	if (strcmp(view->on_schema_change, "refuse") == 0)
+		view->definition = elt_storage_create_definition(view->node.id, view->node.owner, view->query);
+	shape = elt_view_shape(view);
+	check_incremental(view, shape);
+	elt_storage_create(view, shape);
+	view->relid = elt_storage_show(view, shape, view->node.name);
+	elt_view_insert(view);
+	elt_view_sync_sources(view, shape);
+	elt_restore(&context);
+	if (with_data)
+		(void) elt_view_refresh(view, "initial");
+	PG_RETURN_OID(view->relid);
+}
+
+void
+elt_view_rebuild_if_needed(EltView *view, EltShape *shape)
+{
+	Oid			old_storage = view->storage;
+	List	   *old = elt_view_parts(view->node.id);
+	ListCell   *lc;
+
+	(void) old_storage;
+	if (elt_storage_fits(view, shape))
+		return;
+	elt_view_part_delete_all(view->node.id);
+	elt_storage_create(view, shape);
+	(void) elt_storage_show(view, shape, elt_qualified_name(view->relid));
+	foreach(lc, old)
+		if (get_rel_name(((EltViewPart *) lfirst(lc))->storage) != NULL)
+			elt_sql_run_as_extension(psprintf("DROP TABLE %s", elt_qualified_name(((EltViewPart *) lfirst(lc))->storage)));
+	view->populated = false;
+	elt_view_update(view);
+	CommandCounterIncrement();
+}
+
+Datum
+elt_sql_drop_view(PG_FUNCTION_ARGS)
+{
+	char	   *name = elt_arg_text(fcinfo, 0, "name");
+	EltView    *view = elt_view_find(name);
+
+	if (view == NULL)
+		(void) elt_view_get(name);
+	elt_node_check_owner(&view->node);
+	elt_node_lock(view->node.id);
+	view = elt_view_by_id(view->node.id);
+	if (view == NULL)
+		PG_RETURN_VOID();
+	elt_sql_run(psprintf("DROP VIEW %s", elt_qualified_name(view->relid)));
+	elt_storage_drop(view->node.id);
+	if (OidIsValid(view->definition))
+		elt_sql_run_as_extension(psprintf("DROP VIEW %s", elt_qualified_name(view->definition)));
+	elt_view_delete(view);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,556 @@
+/*
+ * refresh.c
+ *	  Refreshing views: elt.refresh.
+ *
+ *	  the view and those it reads, upstream first: lock them, lock their sources -> one snapshot
+ *	  each in turn: windows of its sources -> nothing to do | changes: net, follow | marks, lost values, other columns: all anew
+ *	  -> offsets stored
+ *
+ * A view that is read by another one is refreshed first, so that the result is the query's at the snapshot, through all levels. The storage of a view is
+ * a source like any other: what was just written to it is in the window of those above, since that is opened when their turn comes.
+ *
+ * Locks: Exclusive on the nodes by id, then on the consumers; AccessShare on the sources; then the snapshot. A crash, an error or a cancel undoes all of it.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "executor/executor.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "rewrite/rewriteHandler.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "base/args.h"
+#include "base/compat.h"
+#include "base/progress.h"
+#include "base/query.h"
+#include "base/secctx.h"
+#include "base/sql.h"
+#include "capture/image.h"
+#include "capture/net.h"
+#include "capture/segment.h"
+#include "capture/track.h"
+#include "view/block.h"
+#include "view/view.h"
+
+PG_FUNCTION_INFO_V1(elt_sql_refresh);
+
+/* A view on its way through a refresh. */
+typedef struct Turn
+{
+	EltView    *view;
+	EltShape   *shape;
+	List	   *sources;		/* EltViewSource */
+	List	   *batches;		/* EltBatch, beside them */
+	EltRefresh *result;
+} Turn;
+
+static void
+refresh_error_context(void *arg)
+{
+	errcontext("precomputed view \"%s\"", ((EltView *) arg)->node.name);
+}
+
+Query *
+elt_view_query(EltView *view)
+{
+	Relation	rel;
+	Query	   *query;
+
+	if (!OidIsValid(view->definition))
+		return elt_query_parse("view", view->node.name, view->query, true);
+	rel = table_open(view->definition, AccessShareLock);
+	query = copyObject(get_view_query(rel));
+	table_close(rel, NoLock);
+	return query;
+}
+
+EltShape *
+elt_view_shape(EltView *view)
+{
+	return elt_shape_make(elt_view_query(view), strcmp(view->refresh_mode, "full") == 0);
+}
+
+/* The attributes that a source's readers need, as text. */
+static char *
+used_columns(EltSource *source)
+{
+	StringInfoData text;
+	int			attno = -1;
+
+	initStringInfo(&text);
+	while ((attno = bms_next_member(source->used, attno)) >= 0)
+		appendStringInfo(&text, "%d ", attno);
+	return text.data;
+}
+
+void
+elt_view_sync_sources(EltView *view, EltShape *shape)
+{
+	List	   *known = elt_view_sources(view->node.id);
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	foreach(lc, shape->sources)
+	{
+		EltSource  *source = lfirst(lc);
+		EltCapture *capture;
+		EltViewSource row = {source->relid, 0, used_columns(source)};
+		bool		found = false;
+
+		if (source->part != NULL)
+			continue;
+		foreach(lc2, known)
+			found |= ((EltViewSource *) lfirst(lc2))->relid == source->relid;
+		if (found)
+			continue;
+		capture = elt_track_for(source->relid, view->node.name);
+		row.consumer = elt_consumer_create(capture->id, "view", view->node.name, false, false);
+		elt_view_source_insert(view->node.id, &row);
+		view->populated = false;
+	}
+	foreach(lc, known)
+	{
+		Oid			relid = ((EltViewSource *) lfirst(lc))->relid;
+		bool		found = false;
+
+		foreach(lc2, shape->sources)
+			found |= ((EltSource *) lfirst(lc2))->relid == relid;
+		if (!found)
+			elt_view_source_delete(view->node.id, relid);
+	}
+}
+
+/*
+ * Changes of a source
+ */
+
+typedef struct Masked
+{
+	EltDelta   *delta;
+	TupleDesc	desc;
+	Bitmapset  *used;
+	bool		all;			/* nothing to mask */
+	Datum	   *values;
+	bool	   *nulls;
+} Masked;
+
+/* Columns that the query does not read are NULL, so that a change of just these is none. */
+static void
+put_masked(Masked *masked, List *tuples, int64 weight)
+{
+	ListCell   *lc;
+
+	foreach(lc, tuples)
+	{
+		HeapTupleData view;
+		MinimalTuple tuple;
+
+		if (masked->all)
+		{
+			elt_delta_add(masked->delta, lfirst(lc), weight);
+			continue;
+		}
+		elt_tuple_of_minimal(lfirst(lc), &view);
+		heap_deform_tuple(&view, masked->desc, masked->values, masked->nulls);
+		for (int i = 0; i < masked->desc->natts; i++)
+			if (!bms_is_member(i + 1, masked->used))
+				masked->nulls[i] = true;
+		tuple = elt_form_minimal_tuple(masked->desc, masked->values, masked->nulls);
+		elt_delta_add(masked->delta, tuple, weight);
+		pfree(tuple);
+	}
+}
+
+static void
+put_change(void *arg, List *removed, List *added)
+{
+	put_masked(arg, removed, -1);
+	put_masked(arg, added, 1);
+}
+
+static bool
+is_all_used(TupleDesc desc, Bitmapset *used)
+{
+	for (int i = 0; i < desc->natts; i++)
+		if (!TupleDescAttr(desc, i)->attisdropped && !bms_is_member(i + 1, used))
+			return false;
+	return true;
+}
+
+/* The netted change of a batch; NULL with *lost: the log lacks a value. NULL: no change. */
+static EltDelta *
+read_delta(EltBatch *batch, EltSource *source, bool *lost)
+{
+	TupleDesc	desc = CreateTupleDescCopy(RelationGetDescr(batch->root));
+	Masked		masked = {elt_delta_begin(desc), desc, source->used, is_all_used(desc, source->used)};
+
+	masked.values = palloc(sizeof(Datum) * (desc->natts + 1));
+	masked.nulls = palloc(sizeof(bool) * (desc->natts + 1));
+	batch->chunks = 1;
+	(void) elt_net_each(batch, ELT_NET_ROWS, put_change, &masked, lost);
+	if (*lost)
+		return NULL;
+	elt_delta_net(masked.delta);
+	if (elt_delta_count(masked.delta) > 0)
+		return masked.delta;
+	elt_delta_free(masked.delta);
+	return NULL;
+}
+
+static EltSource *
+source_of(EltShape *shape, Oid relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, shape->sources)
+		if (((EltSource *) lfirst(lc))->relid == relid)
+			return lfirst(lc);
+	elog(ERROR, "view does not read relation %u", relid);
+	return NULL;
+}
+
+/* Why the changes do not suffice; NULL: they do. */
+static char *
+reason_for_full(Turn *turn, const char *forced)
+{
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	if (forced != NULL)
+		return pstrdup(forced);
+	if (!turn->view->populated)
+		return pstrdup("initial");
+	forboth(lc, turn->sources, lc2, turn->batches)
+	{
+		EltViewSource *row = lfirst(lc);
+		EltBatch   *batch = lfirst(lc2);
+
+		if (batch->consumer->offset == NULL)
+			return pstrdup("initial");
+		if (batch->resync != NULL)
+			return psprintf("source_%s", strcmp(batch->resync, "truncate") == 0 ? "truncated" : "altered");
+		if (strcmp(row->columns, used_columns(source_of(turn->shape, row->relid))) != 0)
+			return pstrdup("source_altered");
+		if (batch->capture->keys_only)
+			return pstrdup(ELT_WHY_KEY_IMAGES);
+	}
+	if (list_length(turn->shape->parts) == 1 && ((EltPart *) linitial(turn->shape->parts))->method == ELT_FULL &&
+		(turn->shape->reason != NULL || strcmp(turn->view->refresh_mode, "full") == 0))
+		return pstrdup(turn->shape->reason != NULL ? turn->shape->reason : "refresh_mode");
+	return NULL;
+}
+
+static EltMaintain *
+begin_maintain(Turn *turn)
+{
+	EltMaintain *m = palloc0(sizeof(EltMaintain));
+	int			nparts = list_length(turn->shape->parts);
+
+	m->view = turn->view;
+	m->shape = turn->shape;
+	m->storages = elt_storage_list(turn->view, turn->shape);
+	m->places.shape = turn->shape;
+	m->places.storages = palloc0(sizeof(char *) * (nparts + 1));
+	for (int i = 1; i <= nparts; i++)
+		m->places.storages[i] = elt_qualified_name(m->storages[i]);
+	m->places.frozen = turn->view->frozen_where;
+	m->deltas = palloc0(sizeof(EltDelta *) * (list_length(turn->shape->sources) + 1));
+	m->then = turn->view->as_of;
+	m->moved = turn->shape->moving && turn->view->as_of != GetCurrentTransactionStartTimestamp();
+	return m;
+}
+
+/* Net the windows; false: the log lacks a value. */
+static bool
+read_deltas(Turn *turn, EltMaintain *m)
+{
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	forboth(lc, turn->sources, lc2, turn->batches)
+	{
+		EltSource  *source = source_of(turn->shape, ((EltViewSource *) lfirst(lc))->relid);
+		bool		lost = false;
+
+		m->deltas[source->number] = read_delta(lfirst(lc2), source, &lost);
+		if (lost)
+			return false;
+		if (m->deltas[source->number] != NULL)
+			m->changed = bms_add_member(m->changed, source->number);
+	}
+	return true;
+}
+
+static void
+refuse_full(EltView *view, const char *reason)
+{
+	if (strcmp(view->refresh_mode, "incremental") != 0 || strcmp(reason, "initial") == 0 || strncmp(reason, "source_", 7) == 0 ||
+		strcmp(reason, "asked") == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("view \"%s\" cannot be refreshed incrementally: %s", view->node.name, reason),
+			 errhint("elt.explain_view tells why; elt.alter_view(%s, refresh_mode => 'auto') allows full refreshes.",
+					 quote_literal_cstr(view->node.name))));
+}
+
+static bool
+is_empty(Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	bool		empty = RelationGetNumberOfBlocks(rel) == 0;
+
+	table_close(rel, NoLock);
+	return empty;
+}
+
+static void
+full_refresh(Turn *turn, EltMaintain *m, char *reason)
+{
+	refuse_full(turn->view, reason);
+	turn->result->strategy = "full";
+	turn->result->reason = reason;
+	elt_maintain_full(m, !turn->view->populated && is_empty(turn->view->storage));
+	turn->result->counts = m->counts;
+}
+
+/* Statistics of storages that are new, or much of which has changed. */
+static void
+analyze_storages(Turn *turn, EltMaintain *m)
+{
+	EltChangeCounts *c = &turn->result->counts;
+	int64		changed = c->inserted + c->updated + c->deleted;
+	Relation	rel = table_open(turn->view->storage, AccessShareLock);
+	double		rows = rel->rd_rel->reltuples;
+
+	table_close(rel, NoLock);
+	if (changed == 0 || changed < rows / 10)
+		return;
+	for (int i = 1; i <= list_length(turn->shape->parts); i++)
+		elt_sql_run(psprintf("ANALYZE %s", m->places.storages[i]));
+}
+
+static void
+refresh_turn(Turn *turn, const char *forced)
+{
+	EltMaintain *m = begin_maintain(turn);
+	char	   *reason = reason_for_full(turn, forced);
+
+	turn->result->strategy = "none";
+	if (reason == NULL && !read_deltas(turn, m))
+		reason = pstrdup("source_value_lost");
+	if (reason == NULL && (m->changed != NULL || m->moved))
+	{
+		turn->result->strategy = "incremental";
+		elt_maintain_delta(m);
+		turn->result->counts = m->counts;
+		if (m->broken)
+		{
+			ereport(WARNING,
+					(errmsg("the storage of view \"%s\" lacks rows that its changes remove", turn->view->node.name),
+					 errdetail("It is made anew."),
+					 errhint("Somebody else may have written to the tables in schema elt_data.")));
+			reason = pstrdup("storage_differs");
+		}
+	}
+	if (reason != NULL)
+		full_refresh(turn, m, reason);
+	if (strcmp(turn->result->strategy, "none") != 0)
+		analyze_storages(turn, m);
+}
+
+/* Store what the next refresh begins with. */
+static void
+finish_turn(Turn *turn, instr_time begin)
+{
+	EltView    *view = turn->view;
+	EltRefresh *result = turn->result;
+	bool		none = strcmp(result->strategy, "none") == 0;
+	instr_time	now;
+	ListCell   *lc;
+
+	foreach(lc, turn->batches)
+	{
+		EltBatch   *batch = lfirst(lc);
+
+		if (none && batch->to->passed == batch->consumer->offset->passed && !turn->shape->moving)
+			elt_batch_close(batch);
+		else
+			elt_batch_store(batch);
+	}
+	if (!none)
+		foreach(lc, turn->sources)
+	{
+		EltViewSource *row = lfirst(lc);
+
+		elt_view_source_set_columns(view->node.id, row->relid, used_columns(source_of(turn->shape, row->relid)));
+	}
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, begin);
+	result->ms = INSTR_TIME_GET_MILLISEC(now);
+	view->populated = true;
+	view->as_of = GetCurrentTransactionStartTimestamp();
+	view->refreshed = GetCurrentTimestamp();
+	view->strategy = pstrdup(result->strategy);
+	view->reason = result->reason;
+	view->last_ms = result->ms;
+	view->suspended = NULL;
+	elt_view_update(view);
+}
+
+/*
+ * Views above views
+ */
+
+static void
+add_upstream(List **order, EltView *view, EltShape *shape, List *above)
+{
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	check_stack_depth();
+	foreach(lc, shape->sources)
+	{
+		EltSource  *source = lfirst(lc);
+		EltView    *below = source->part == NULL ? elt_view_by_relation(source->relid) : NULL;
+		bool		known = false;
+
+		if (below == NULL)
+			continue;
+		foreach(lc2, *order)
+			known |= ((Turn *) lfirst(lc2))->view->node.id == below->node.id;
+		if (known || list_member_int(above, below->node.id) || below->node.owner != view->node.owner)
+			continue;
+		{
+			Turn	   *turn = palloc0(sizeof(Turn));
+
+			turn->view = below;
+			turn->shape = elt_view_shape(below);
+			add_upstream(order, below, turn->shape, lappend_int(list_copy(above), below->node.id));
+			*order = lappend(*order, turn);
+		}
+	}
+}
+
+static int
+compare_views(const ListCell *a, const ListCell *b)
+{
+	return ((Turn *) lfirst(a))->view->node.id - ((Turn *) lfirst(b))->view->node.id;
+}
+
+/* Lock the views by number, then their sources. */
+static void
+lock_turns(List *turns)
+{
+	List	   *by_id = list_copy(turns);
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	list_sort(by_id, compare_views);
+	foreach(lc, by_id)
+		elt_node_lock(((Turn *) lfirst(lc))->view->node.id);
+	foreach(lc, turns)
+	{
+		Turn	   *turn = lfirst(lc);
+
+		/* it may have been refreshed, changed or dropped meanwhile */
+		turn->view = elt_view_by_id(turn->view->node.id);
+		if (turn->view == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("a view was dropped meanwhile"),
+					 errhint("Run the refresh again.")));
+		turn->shape = elt_view_shape(turn->view);
+		elt_view_rebuild_if_needed(turn->view, turn->shape);
+		elt_view_sync_sources(turn->view, turn->shape);
+		turn->sources = elt_view_sources(turn->view->node.id);
+		foreach(lc2, turn->sources)
+			turn->batches = lappend(turn->batches, elt_batch_lock(((EltViewSource *) lfirst(lc2))->consumer));
+	}
+}
+
+static void
+maintain_logs(List *turns)
+{
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	foreach(lc, turns)
+		foreach(lc2, ((Turn *) lfirst(lc))->batches)
+		elt_segment_maintain(((EltBatch *) lfirst(lc2))->capture->id);
+}
+
+EltRefresh *
+elt_view_refresh(EltView *view, const char *force_full)
+{
+	EltSecContext context;
+	Turn	   *last = palloc0(sizeof(Turn));
+	List	   *turns = NIL;
+	Snapshot	snapshot;
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	elt_become(&context, view->node.owner);
+	last->view = view;
+	elt_settings_pin(view->settings);
+	last->shape = elt_view_shape(view);
+	add_upstream(&turns, view, last->shape, list_make1_int(view->node.id));
+	turns = lappend(turns, last);
+	lock_turns(turns);
+	snapshot = elt_snapshot_push();
+	foreach(lc, turns)
+	{
+		Turn	   *turn = lfirst(lc);
+		ErrorContextCallback errors = {error_context_stack, refresh_error_context, turn->view};
+		instr_time	begin;
+		int			nest = NewGUCNestLevel();
+
+		error_context_stack = &errors;
+		INSTR_TIME_SET_CURRENT(begin);
+		elt_settings_pin(turn->view->settings);
+		foreach(lc2, turn->batches)
+			elt_batch_open(lfirst(lc2), snapshot);
+		turn->result = palloc0(sizeof(EltRefresh));
+		refresh_turn(turn, turn == last ? force_full : NULL);
+		finish_turn(turn, begin);
+		AtEOXact_GUC(false, nest);
+		error_context_stack = errors.previous;
+	}
+	PopActiveSnapshot();
+	elt_restore(&context);
+	maintain_logs(turns);
+	return last->result;
+}
+
+Datum
+elt_sql_refresh(PG_FUNCTION_ARGS)
+{
+	EltView    *view = elt_view_get(elt_arg_text(fcinfo, 0, "name"));
+	EltRefresh *result;
+	TupleDesc	desc;
+	Datum		values[7];
+	bool		nulls[7] = {false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	result = elt_view_refresh(view, NULL);
+	values[0] = CStringGetTextDatum(result->strategy);
+	nulls[1] = result->reason == NULL;
+	values[1] = result->reason == NULL ? (Datum) 0 : CStringGetTextDatum(result->reason);
+	values[2] = Int64GetDatum(result->counts.inserted);
+	values[3] = Int64GetDatum(result->counts.updated);
+	values[4] = Int64GetDatum(result->counts.deleted);
+	values[5] = Int64GetDatum(result->pending);
+	values[6] = Float8GetDatum(result->ms);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}

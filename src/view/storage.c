@@ -1,0 +1,220 @@
+/*
+ * storage.c
+ *	  A view's tables and views in the catalog: storages of its parts, the internal view with its query, the relation that users read.
+ *
+ * They are made with the rights of the extension's owner, because schema elt_data is not everybody's, and then given to the view's owner; what users read is made
+ * with the owner's own rights, in a schema where he may create.
+ *
+ * Locks: those of CREATE and DROP. A crash undoes all of it with the transaction.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "base/secctx.h"
+#include "base/sql.h"
+#include "view/view.h"
+
+/* Rows change place within their page, and dead ones are soon taken away, so that a storage stays as large as it was. */
+#define STORAGE_OPTIONS "fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05"
+
+static char *
+storage_name(EltView *view, EltShape *shape, EltPart *part, int generation)
+{
+	StringInfoData name;
+
+	initStringInfo(&name);
+	appendStringInfo(&name, "v%d", view->node.id);
+	if (generation > 0)
+		appendStringInfo(&name, "r%d", generation);
+	if (part->number < list_length(shape->parts))
+		appendStringInfo(&name, "_%d", part->number);
+	return name.data;
+}
+
+static void
+append_column(StringInfo sql, EltColumn *column)
+{
+	appendStringInfo(sql, "%s %s", quote_identifier(column->name), format_type_with_typemod(column->type, column->typmod));
+	if (OidIsValid(column->collation) && column->collation != get_typcollation(column->type))
+		appendStringInfo(sql, " COLLATE %s", elt_collation_name(column->collation));
+}
+
+/* Columns and how the part is kept, as text: what a storage must have been made for. */
+static char *
+part_shape(EltPart *part)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfo(&text, "%d %d %d %d %d (", part->kind, part->method, part->noutput, part->shown, part->unique);
+	for (int i = 0; i < part->ncolumns; i++)
+	{
+		append_column(&text, &part->columns[i]);
+		appendStringInfoString(&text, ", ");
+	}
+	for (int i = 0; i < part->nkeys && part->key_columns != NULL; i++)
+		appendStringInfo(&text, "%d ", part->key_columns[i]);
+	appendStringInfo(&text, "%s)", part->hash != NULL ? part->hash : "");
+	return text.data;
+}
+
+static void
+create_storage(EltView *view, EltPart *part, const char *name)
+{
+	StringInfoData sql;
+	char	   *table = quote_qualified_identifier("elt_data", name);
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "CREATE TABLE %s (", table);
+	for (int i = 0; i < part->ncolumns; i++)
+	{
+		if (i > 0)
+			appendStringInfoString(&sql, ", ");
+		append_column(&sql, &part->columns[i]);
+	}
+	if (part->hash != NULL)
+		appendStringInfo(&sql, ", _elt_h bigint GENERATED ALWAYS AS (%s) STORED", part->hash);
+	if (part->method == ELT_COUNTERS && !part->global)
+		appendStringInfoString(&sql, ", CONSTRAINT rows_of_a_group CHECK (_elt_n > 0)");
+	appendStringInfo(&sql, ") WITH (%s)", STORAGE_OPTIONS);
+	elt_sql_run(sql.data);
+	elt_sql_run(psprintf("ALTER TABLE %s OWNER TO %s", table, quote_identifier(GetUserNameFromId(view->node.owner, false))));
+	elt_sql_run(psprintf("COMMENT ON TABLE %s IS %s", table, quote_literal_cstr(psprintf("storage of precomputed view %s", view->node.name))));
+}
+
+/* Indexes come after the rows of the first refresh only where that is one transaction with this: it is simpler to have them from the start. */
+static void
+create_index(EltPart *part, const char *name)
+{
+	StringInfoData columns;
+
+	if (part->hash != NULL)
+	{
+		elt_sql_run(psprintf("CREATE INDEX ON %s (_elt_h)", quote_qualified_identifier("elt_data", name)));
+		return;
+	}
+	if (part->nkeys == 0)
+		return;
+	initStringInfo(&columns);
+	for (int i = 0; i < Min(part->nkeys, INDEX_MAX_KEYS); i++)
+		appendStringInfo(&columns, "%s%s", i > 0 ? ", " : "", quote_identifier(part->columns[part->key_columns[i]].name));
+	if (part->unique && part->nkeys <= INDEX_MAX_KEYS)
+		elt_sql_run(psprintf("CREATE UNIQUE INDEX ON %s (%s) NULLS NOT DISTINCT", quote_qualified_identifier("elt_data", name), columns.data));
+	else
+		elt_sql_run(psprintf("CREATE INDEX ON %s (%s)", quote_qualified_identifier("elt_data", name), columns.data));
+}
+
+void
+elt_storage_create(EltView *view, EltShape *shape)
+{
+	EltSecContext context;
+	Oid			schema = get_namespace_oid("elt_data", false);
+	int			generation = 0;
+	ListCell   *lc;
+
+	elt_become(&context, elt_extension_owner());
+	while (OidIsValid(get_relname_relid(storage_name(view, shape, llast(shape->parts), generation), schema)))
+		generation++;
+	foreach(lc, shape->parts)
+	{
+		EltPart    *part = lfirst(lc);
+		char	   *name = storage_name(view, shape, part, generation);
+		EltViewPart row = {part->number, InvalidOid, part_shape(part)};
+
+		create_storage(view, part, name);
+		create_index(part, name);
+		CommandCounterIncrement();
+		row.storage = get_relname_relid(name, schema);
+		elt_view_part_insert(view->node.id, &row);
+		view->storage = row.storage;
+	}
+	elt_restore(&context);
+	CommandCounterIncrement();
+}
+
+void
+elt_storage_drop(int32 node)
+{
+	ListCell   *lc;
+
+	foreach(lc, elt_view_parts(node))
+	{
+		Oid			storage = ((EltViewPart *) lfirst(lc))->storage;
+
+		if (get_rel_name(storage) != NULL)
+			elt_sql_run_as_extension(psprintf("DROP TABLE %s", elt_qualified_name(storage)));
+	}
+	elt_view_part_delete_all(node);
+	CommandCounterIncrement();
+}
+
+Oid
+elt_storage_create_definition(int32 node, Oid owner, const char *sql)
+{
+	EltSecContext context;
+	char	   *name = psprintf("elt_data.q%d", node);
+	Oid			relid;
+
+	elt_become(&context, elt_extension_owner());
+	elt_sql_run(psprintf("CREATE OR REPLACE VIEW %s AS %s", name, sql));
+	elt_sql_run(psprintf("ALTER VIEW %s OWNER TO %s", name, quote_identifier(GetUserNameFromId(owner, false))));
+	relid = get_relname_relid(psprintf("q%d", node), get_namespace_oid("elt_data", false));
+	elt_restore(&context);
+	CommandCounterIncrement();
+	return relid;
+}
+
+Oid
+elt_storage_show(EltView *view, EltShape *shape, const char *qualified_name)
+{
+	EltPart    *part = llast(shape->parts);
+	List	   *names = elt_name_list(qualified_name);
+	RangeVar   *range = makeRangeVarFromNameList(names);
+
+	elt_sql_run(psprintf("CREATE OR REPLACE VIEW %s AS SELECT %s FROM %s%s", qualified_name, elt_column_list(part, "", part->noutput),
+						 elt_qualified_name(view->storage), part->shown >= 0 ? " WHERE _elt_shown" : ""));
+	CommandCounterIncrement();
+	return RangeVarGetRelid(range, NoLock, false);
+}
+
+bool
+elt_storage_fits(EltView *view, EltShape *shape)
+{
+	List	   *stored = elt_view_parts(view->node.id);
+	ListCell   *lc1;
+	ListCell   *lc2;
+
+	if (list_length(stored) != list_length(shape->parts))
+		return false;
+	forboth(lc1, stored, lc2, shape->parts)
+	{
+		EltViewPart *part = lfirst(lc1);
+
+		if (get_rel_name(part->storage) == NULL || strcmp(part->shape, part_shape(lfirst(lc2))) != 0)
+			return false;
+	}
+	return true;
+}
+
+Oid *
+elt_storage_list(EltView *view, EltShape *shape)
+{
+	Oid		   *storages = palloc0(sizeof(Oid) * (list_length(shape->parts) + 1));
+	ListCell   *lc;
+
+	foreach(lc, elt_view_parts(view->node.id))
+	{
+		EltViewPart *part = lfirst(lc);
+
+		if (part->part <= list_length(shape->parts))
+			storages[part->part] = part->storage;
+	}
+	return storages;
+}

@@ -4,7 +4,7 @@
  *
  *   old rows, new rows -> row set (weight, place, hash of the image, hash of the key)
  *     -> table by key, under each key its images with the sum of their weights and the places of the rows that are there
- *     -> bags of deletes, updates, inserts, and the change of the output -> three statements
+ *     -> bags of deletes, updates, inserts (write.c), and the change of the output
  *
  * Without a key each image is a key of its own. Nothing is written before all of it is known, so that a storage that is not what it should be is left as it
  * is. Memory and files: see rowset.c; rows are dealt out by key. Old rows keep pointers to their toasted values: an update gives them back, and
@@ -18,16 +18,12 @@
 #include "catalog/pg_type.h"
 #include "common/int.h"
 #include "executor/executor.h"
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
-#include "base/exec.h"
-#include "base/sql.h"
 #include "view/change.h"
 #include "view/rowset.h"
+#include "view/write.h"
 
 /* the tail, counted from the end; place is 0 for a new row */
 #define TAIL_KEY 1
@@ -59,23 +55,13 @@ typedef struct ChangeImage
 	ChangeOld  *last;
 } ChangeImage;
 
-/* A bag to be written. */
-typedef struct ChangeBag
-{
-	TupleDesc	desc;
-	Tuplestorestate *tuples;
-	int64		n;
-} ChangeBag;
-
 struct EltChange
 {
 	const EltChangeTarget *target;
 	EltRowSet  *rows;
 	bool	   *is_key;			/* of each column; without a key all are */
 	EltRowTable *table;
-	ChangeBag	deletes;
-	ChangeBag	updates;
-	ChangeBag	inserts;
+	EltWrite   *write;
 	EltDelta   *out;			/* NULL: not wanted */
 	Datum	   *values[2];		/* of a removed and of an added row; with room
 								 * for a tid */
@@ -291,19 +277,12 @@ put_out(EltChange *change, int side, int64 weight)
 }
 
 static void
-put_bag(EltChange *change, ChangeBag *bag, Datum *values, bool *nulls)
-{
-	tuplestore_putvalues(bag->tuples, bag->desc, values, nulls);
-	bag->n++;
-}
-
-static void
 put_delete(EltChange *change, ChangeOld *old)
 {
 	Datum		tid = PointerGetDatum(&old->tid);
 	bool		isnull = false;
 
-	put_bag(change, &change->deletes, &tid, &isnull);
+	elt_write_put(&change->write->deletes, &tid, &isnull);
 	if (change->out == NULL)
 		return;
 	elt_rowset_deform(change->rows, old->tuple, change->values[0], change->nulls[0]);
@@ -318,7 +297,7 @@ put_insert(EltChange *change, ChangeImage *image, int64 n)
 	for (; n > 0; n--)
 	{
 		CHECK_FOR_INTERRUPTS();
-		put_bag(change, &change->inserts, change->values[1], change->nulls[1]);
+		elt_write_put(&change->write->inserts, change->values[1], change->nulls[1]);
 	}
 }
 
@@ -344,7 +323,7 @@ put_update(EltChange *change, ChangeOld *old, ChangeImage *image)
 	}
 	change->values[1][n] = PointerGetDatum(&old->tid);
 	change->nulls[1][n] = false;
-	put_bag(change, &change->updates, change->values[1], change->nulls[1]);
+	elt_write_put(&change->write->updates, change->values[1], change->nulls[1]);
 }
 
 /* The first image from this one on of which rows are to be added, or NULL. */
@@ -416,96 +395,13 @@ resolve_all(EltChange *change)
 }
 
 static void
-begin_bag(ChangeBag *bag, TupleDesc desc, int ncolumns, bool tid)
-{
-	static const char *const names[] = {"_elt_tid"};
-	static const Oid types[] = {TIDOID};
-
-	bag->desc = elt_row_desc(desc, ncolumns, tid ? 1 : 0, names, types);
-	bag->tuples = tuplestore_begin_heap(true, false, work_mem);
-	bag->n = 0;
-}
-
-/* Run a statement over a bag, unless that is empty; every row of the bag has to count. */
-static void
-write_bag(EltChange *change, ChangeBag *bag, const char *name, const char *sql, CmdType command)
-{
-	EltBag		source = {.name = name,.tupdesc = bag->desc,.tuples = bag->tuples,.ntuples = (double) bag->n};
-	EltExecCounts counts = {0};
-	uint64		written;
-
-	if (bag->n == 0)
-		return;
-	elt_exec(sql, &source, 1, NULL, NULL, &counts);
-	written = command == CMD_DELETE ? counts.deleted : command == CMD_UPDATE ? counts.updated : counts.inserted;
-	if (written != (uint64) bag->n)
-		elog(ERROR, "the storage of \"%s\" took " UINT64_FORMAT " of " INT64_FORMAT " rows of %s", change->target->label,
-			 written, bag->n, name);
-}
-
-static void
-write_deletes(EltChange *change, const char *storage)
-{
-	write_bag(change, &change->deletes, "elt_change_deletes",
-			  psprintf("DELETE FROM %s AS t USING elt_change_deletes AS n WHERE t.ctid OPERATOR(pg_catalog.=) n._elt_tid",
-					   storage), CMD_DELETE);
-}
-
-/* Key columns are the same already. */
-static void
-write_updates(EltChange *change, const char *storage)
-{
-	const EltChangeTarget *target = change->target;
-	StringInfoData sql;
-	const char *comma = "";
-
-	if (change->updates.n == 0)
-		return;
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "UPDATE %s AS t SET ", storage);
-	for (int i = 0; i < target->ncolumns; i++)
-	{
-		const char *name = quote_identifier(target->names[i]);
-
-		if (change->is_key[i])
-			continue;
-		appendStringInfo(&sql, "%s%s = n.%s", comma, name, name);
-		comma = ", ";
-	}
-	appendStringInfoString(&sql, " FROM elt_change_updates AS n WHERE t.ctid OPERATOR(pg_catalog.=) n._elt_tid");
-	write_bag(change, &change->updates, "elt_change_updates", sql.data, CMD_UPDATE);
-}
-
-static void
-write_inserts(EltChange *change, const char *storage)
-{
-	const EltChangeTarget *target = change->target;
-	StringInfoData names;
-
-	initStringInfo(&names);
-	for (int i = 0; i < target->ncolumns; i++)
-		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", quote_identifier(target->names[i]));
-	write_bag(change, &change->inserts, "elt_change_inserts",
-			  psprintf("INSERT INTO %s (%s) SELECT %s FROM elt_change_inserts", storage, names.data, names.data), CMD_INSERT);
-}
-
-/* The bags, and what fills them. */
-static void
 begin_apply(EltChange *change, EltDelta *out)
 {
 	const EltChangeTarget *target = change->target;
 	TupleDesc	desc = change->rows->desc;
 
-	begin_bag(&change->deletes, desc, 0, true);
-	begin_bag(&change->updates, desc, target->ncolumns, true);
-	begin_bag(&change->inserts, desc, target->ncolumns, false);
-	for (int i = 0; i < target->ncolumns; i++)
-	{
-		/* the bag's columns have the names that the statements use */
-		namestrcpy(&TupleDescAttr(change->updates.desc, i)->attname, target->names[i]);
-		namestrcpy(&TupleDescAttr(change->inserts.desc, i)->attname, target->names[i]);
-	}
 	change->table = elt_rowtable_begin(change->rows, target->keys, target->nkeys, sizeof(ChangeImage));
+	change->write = elt_write_begin(target, desc);
 	change->out = out != NULL ? elt_delta_begin_like(out) : NULL;
 	for (int i = 0; i < 2; i++)
 	{
@@ -519,12 +415,12 @@ static void
 end_apply(EltChange *change)
 {
 	elt_rowtable_free(change->table);
-	tuplestore_end(change->deletes.tuples);
-	tuplestore_end(change->updates.tuples);
-	tuplestore_end(change->inserts.tuples);
+	elt_write_end(change->write);
 	for (int i = 0; i < 2; i++)
 		ExecDropSingleTupleTableSlot(change->slots[i]);
 	elt_rowset_free(change->rows);
+	pfree(change->is_key);
+	pfree(change);
 }
 
 bool
@@ -534,19 +430,19 @@ elt_change_apply(EltChange *change, EltDelta *out, EltChangeCounts *counts)
 	MemoryContext old = MemoryContextSwitchTo(mine);
 	bool		good;
 
+	*counts = (EltChangeCounts)
+	{
+		0
+	};
 	begin_apply(change, out);
 	good = resolve_all(change);
 	if (good)
 	{
-		const char *storage = elt_qualified_name(change->target->storage);
-
-		write_deletes(change, storage);
-		write_updates(change, storage);
-		write_inserts(change, storage);
+		elt_write_run(change->write);
+		counts->deleted = change->write->deletes.n;
+		counts->updated = change->write->updates.n;
+		counts->inserted = change->write->inserts.n;
 	}
-	counts->deleted = good ? change->deletes.n : 0;
-	counts->updated = good ? change->updates.n : 0;
-	counts->inserted = good ? change->inserts.n : 0;
 	if (good && out != NULL)
 		elt_delta_join(out, change->out);
 	else if (out != NULL)

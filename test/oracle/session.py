@@ -63,7 +63,7 @@ class Session:
 
     def sql(self, text, allow=(), copy=None):
         """Run statements; the rows of the last one. Errors with a code in allow raise Expected, others Failure."""
-        entry = [self.name, text, 'unfinished']
+        entry = [self.name, text, 'unfinished', copy]
         self.trace.append(entry)
         started = time.time()
         self.counts['statements'] += 1
@@ -105,4 +105,4 @@ class Session:
 
 
 def format_trace(trace):
-    return ''.join(f'[{name}] {text};\n        -- {result}\n' for name, text, result in trace)
+    return ''.join(f'[{name}] {text};\n        -- {result}\n' for name, text, result, _ in trace)

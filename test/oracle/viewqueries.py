@@ -357,14 +357,14 @@ class Generator:
         rng = self.rng
         frm, scope = self.joined(depth, self.size())
         keys = self.keys(scope, rng.choice((2, 2, 3)))
+        while len(keys) < 2:
+            keys.append(Col(f'({keys[0].sql}) IS NULL', 'bool'))
         names = [k.sql for k in keys]
-        while len(names) < 2:
-            names.append(f'({names[0]}) IS NULL')
-            keys.append(Col(names[-1], 'bool'))
-        clause = rng.choice((f"ROLLUP ({', '.join(names)})", f"CUBE ({', '.join(names[:2])})",
-                             f"GROUPING SETS (({', '.join(names)}), ({names[0]}), ())", f'GROUPING SETS (({names[0]}), ({names[1]}))',
-                             f'{names[0]}, ROLLUP ({names[1]})'))
-        keys = [k for k in keys if k.sql in clause]
+        every = ', '.join(names)
+        clause, used = rng.choice(((f'ROLLUP ({every})', len(keys)), (f'CUBE ({names[0]}, {names[1]})', 2),
+                                   (f'GROUPING SETS (({every}), ({names[0]}), ())', len(keys)),
+                                   (f'GROUPING SETS (({names[0]}), ({names[1]}))', 2), (f'{names[0]}, ROLLUP ({names[1]})', 2)))
+        keys = keys[:used]
         cols = keys + [Col(f"GROUPING({', '.join(k.sql for k in keys)})", 'int')] + self.aggregates(scope)
         items, result = self.named(cols)
         node = Seq('SELECT ', Some(', ', items, least=1), ' FROM ', frm, self.where(scope, 0.3), ' GROUP BY ', clause, self.having(scope))

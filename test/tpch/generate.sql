@@ -34,7 +34,7 @@ CREATE TABLE tpch_size AS SELECT s AS scale, seed * 100000 AS seed, greatest((s 
 FROM (SELECT coalesce(nullif(current_setting('tpch.scale', true), ''), '0.01')::numeric AS s,
 	coalesce(nullif(current_setting('tpch.seed', true), ''), '1')::bigint AS seed) settings;
 
--- The line items of a range of orders.
+-- The line items of a range of orders. OFFSET 0: of what is computed once, so that what uses it can be put into the query.
 CREATE FUNCTION tpch_lineitems(first bigint, last bigint) RETURNS SETOF lineitem LANGUAGE sql STABLE AS $$
 	SELECT o, part, tpch_supplier(part, tpch_random(n, seed + 20, 0, 3), suppliers), line, quantity::numeric(15, 2),
 		(quantity * tpch_price(part))::numeric(15, 2), (tpch_random(n, seed + 21, 0, 10) / 100.0)::numeric(15, 2),
@@ -45,10 +45,10 @@ CREATE FUNCTION tpch_lineitems(first bigint, last bigint) RETURNS SETOF lineitem
 		tpch_pick(n, seed + 25, '{DELIVER IN PERSON,COLLECT COD,NONE,TAKE BACK RETURN}'),
 		tpch_pick(n, seed + 26, '{REG AIR,AIR,RAIL,SHIP,TRUCK,MAIL,FOB}'), tpch_words(n, seed + 27, 3)
 	FROM tpch_size, generate_series(first, last) o, generate_series(1, tpch_random(o, seed + 10, 1, 7)) line,
-		LATERAL (SELECT o * 8 + line AS n) numbered,
-		LATERAL (SELECT tpch_order_date(o, seed) AS ordered, tpch_random(n, seed + 28, 1, parts) AS part, tpch_random(n, seed + 29, 1, 50) AS quantity) a,
-		LATERAL (SELECT ordered + tpch_random(n, seed + 30, 1, 121) AS shipped) b,
-		LATERAL (SELECT shipped + tpch_random(n, seed + 31, 1, 30) AS received) c $$;
+		LATERAL (SELECT o * 8 + line AS n OFFSET 0) numbered,
+		LATERAL (SELECT tpch_order_date(o, seed) AS ordered, tpch_random(n, seed + 28, 1, parts) AS part, tpch_random(n, seed + 29, 1, 50) AS quantity OFFSET 0) a,
+		LATERAL (SELECT ordered + tpch_random(n, seed + 30, 1, 121) AS shipped OFFSET 0) b,
+		LATERAL (SELECT shipped + tpch_random(n, seed + 31, 1, 30) AS received OFFSET 0) c $$;
 
 -- A range of orders: a third of the customers never orders.
 CREATE FUNCTION tpch_orders(first bigint, last bigint) RETURNS SETOF orders LANGUAGE sql STABLE AS $$

@@ -12,7 +12,9 @@ SQL_PARTS = \
 	src/capture/tables.sql \
 	src/capture/functions.sql \
 	src/load/tables.sql \
-	src/load/functions.sql
+	src/load/functions.sql \
+	src/view/tables.sql \
+	src/view/functions.sql
 
 # Where the sources are: "./", or another folder where make runs in a build folder (make -f ../../Makefile).
 top := $(dir $(firstword $(MAKEFILE_LIST)))

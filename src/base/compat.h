@@ -73,6 +73,50 @@ elt_clear_rte_permissions(RangeTblEntry *rte)
 #endif
 }
 
+/* Range table entries whose columns are expressions over others of the same query: joins, and from 18 on groups. */
+static inline bool
+elt_rte_has_exprs(RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 180000
+	if (rte->rtekind == RTE_GROUP)
+		return true;
+#endif
+	return rte->rtekind == RTE_JOIN;
+}
+
+static inline List *
+elt_rte_exprs(RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 180000
+	if (rte->rtekind == RTE_GROUP)
+		return rte->groupexprs;
+#endif
+	return rte->joinaliasvars;
+}
+
+/* After nothing refers to it any more. */
+static inline void
+elt_drop_group_rte(Query *query)
+{
+#if PG_VERSION_NUM >= 180000
+	ListCell   *lc;
+
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (rte->rtekind == RTE_GROUP)
+		{
+			rte->rtekind = RTE_RESULT;
+			rte->groupexprs = NIL;
+		}
+	}
+	query->hasGroupRTE = false;
+#else
+	(void) query;
+#endif
+}
+
 /* Form a minimal tuple in the current memory context. */
 static inline MinimalTuple
 elt_form_minimal_tuple(TupleDesc desc, Datum *values, bool *nulls)

@@ -12,9 +12,14 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "nodes/value.h"
 #include "utils/guc.h"
 
 #include "base/secctx.h"
+
+static const char *const noted_settings[] = {
+	"TimeZone", "DateStyle", "IntervalStyle", "extra_float_digits", "bytea_output", "default_text_search_config", "xmlbinary", "xmloption"
+};
 
 void
 elt_pin_setting(const char *name, const char *value)
@@ -29,6 +34,26 @@ elt_pin_sql_settings(void)
 	/* off, a backslash in a stored literal could end it somewhere else */
 	elt_pin_setting("standard_conforming_strings", "on");
 	elt_pin_setting("transform_null_equals", "off");
+}
+
+List *
+elt_settings_note(void)
+{
+	List	   *settings = NIL;
+
+	for (int i = 0; i < lengthof(noted_settings); i++)
+	{
+		settings = lappend(settings, makeString(pstrdup(noted_settings[i])));
+		settings = lappend(settings, makeString(pstrdup(GetConfigOption(noted_settings[i], false, false))));
+	}
+	return settings;
+}
+
+void
+elt_settings_pin(List *settings)
+{
+	for (int i = 0; i + 1 < list_length(settings); i += 2)
+		elt_pin_setting(strVal(list_nth(settings, i)), strVal(list_nth(settings, i + 1)));
 }
 
 void

@@ -2,6 +2,8 @@
 #ifndef ELT_SECCTX_H
 #define ELT_SECCTX_H
 
+#include "nodes/pg_list.h"
+
 /* the search_path under which stored SQL text is written and read: everything outside pg_catalog is qualified in it */
 #define ELT_SEARCH_PATH "pg_catalog, pg_temp"
 
@@ -21,5 +23,12 @@ extern void elt_pin_setting(const char *name, const char *value);
 
 /* The same for the settings that decide what SQL text means: search_path and those of the parser. */
 extern void elt_pin_sql_settings(void);
+
+/*
+ * The settings that decide what casts and text functions give, as they are now, as a list of String: name, value, ... What is kept with a query is pinned
+ * whenever the query runs, so that it gives the same as when it was made.
+ */
+extern List *elt_settings_note(void);
+extern void elt_settings_pin(List *settings);
 
 #endif

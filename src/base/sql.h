@@ -18,6 +18,9 @@ extern char *elt_collation_name(Oid collation);
 
 extern Oid	elt_relation_owner(Oid relid);
 
+/* OPERATOR(schema.name) */
+extern char *elt_operator_name(Oid operator);
+
 /* 'schema.name', quoted */
 extern char *elt_qualified_name(Oid relid);
 

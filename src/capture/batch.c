@@ -7,6 +7,9 @@
  * The order is what makes it exact: a snapshot taken before the locks could miss what a TRUNCATE or a trim removed meanwhile, and segments listed
  * before the snapshot could lack one whose rows the snapshot sees.
  *
+ * Several batches may share a snapshot: then all of them are locked before it is taken. A batch of a table that the same transaction writes under that
+ * snapshot (the storage of a precomputed view, read by another one) is opened after the writing: its window has the own changes up to then.
+ *
  * Locks: Exclusive on the consumer, AccessShare on the source's tree and on the segments, to the end of the transaction. A crash undoes offset and
  * target rows together.
  */
@@ -248,12 +251,12 @@ elt_consumer_capture(EltConsumer *consumer)
 	return capture;
 }
 
-static void
-take_snapshot(EltBatch *batch)
+Snapshot
+elt_snapshot_push(void)
 {
 	PushCopiedSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : GetLatestSnapshot());
 	UpdateActiveSnapshotCommandId();
-	batch->snapshot = GetActiveSnapshot();
+	return GetActiveSnapshot();
 }
 
 /*
@@ -284,7 +287,7 @@ elt_batch_check_own_changes(EltBatch *batch)
 }
 
 EltBatch *
-elt_batch_begin(int32 consumer)
+elt_batch_lock(int32 consumer)
 {
 	EltBatch   *batch = palloc0(sizeof(EltBatch));
 
@@ -296,10 +299,25 @@ elt_batch_begin(int32 consumer)
 				 errmsg("the consumer was dropped meanwhile"),
 				 errhint("Create it anew.")));
 	batch->capture = elt_consumer_capture(batch->consumer);
-	batch->root = elt_tree_lock(batch->capture, batch->consumer->kind, batch->consumer->name);
-	elt_debug_point("batch-locked");
 
-	take_snapshot(batch);
+	/*
+	 * not kept open: another batch of the same relation may have to be locked
+	 * as well, and does not want it in use
+	 */
+	table_close(elt_tree_lock(batch->capture, batch->consumer->kind, batch->consumer->name), NoLock);
+	elt_debug_point("batch-locked");
+	return batch;
+}
+
+void
+elt_batch_open(EltBatch *batch, Snapshot snapshot)
+{
+	/* what this transaction has written since the snapshot was pushed counts */
+	if (snapshot != GetActiveSnapshot())
+		elog(ERROR, "the snapshot of a batch is not the active one");
+	UpdateActiveSnapshotCommandId();
+	batch->snapshot = snapshot;
+	batch->root = table_open(batch->capture->relid, NoLock);
 	elt_batch_check_snapshot(batch);
 	elt_debug_point("batch-snapshot");
 
@@ -307,6 +325,14 @@ elt_batch_begin(int32 consumer)
 	if (batch->consumer->offset != NULL)
 		lock_segments(batch);
 	elt_batch_check_own_changes(batch);
+}
+
+EltBatch *
+elt_batch_begin(int32 consumer)
+{
+	EltBatch   *batch = elt_batch_lock(consumer);
+
+	elt_batch_open(batch, elt_snapshot_push());
 	return batch;
 }
 
@@ -406,11 +432,10 @@ elt_consumer_pending(EltConsumer *consumer, EltCapture *capture)
 }
 
 void
-elt_batch_end(EltBatch *batch)
+elt_batch_store(EltBatch *batch)
 {
 	EltConsumer *consumer = batch->consumer;
 
-	PopActiveSnapshot();
 	if (batch->chunks > 1 && batch->chunk + 1 < batch->chunks)
 	{
 		consumer->end = batch->to;
@@ -431,10 +456,23 @@ elt_batch_end(EltBatch *batch)
 }
 
 void
+elt_batch_close(EltBatch *batch)
+{
+	table_close(batch->root, NoLock);
+}
+
+void
+elt_batch_end(EltBatch *batch)
+{
+	PopActiveSnapshot();
+	elt_batch_store(batch);
+}
+
+void
 elt_batch_cancel(EltBatch *batch)
 {
 	PopActiveSnapshot();
-	table_close(batch->root, NoLock);
+	elt_batch_close(batch);
 }
 
 int32

@@ -12,7 +12,8 @@ typedef struct EltBatch
 {
 	EltConsumer *consumer;		/* as stored; locked */
 	EltCapture *capture;
-	Relation	root;			/* the tracked relation, AccessShare */
+	Relation	root;			/* the tracked relation, AccessShare; NULL
+								 * until the batch is opened */
 	Snapshot	snapshot;		/* everything of the batch is read under it;
 								 * active */
 	EltOffset  *to;				/* end of the window */
@@ -30,10 +31,27 @@ typedef struct EltBatch
 } EltBatch;
 
 /*
- * Lock the consumer and its source, take the snapshot, make it active and find the window. Errors: 40001 where the transaction's snapshot is older than
- * what it must see, 55006 while a statement that changes the source is running, 42P01 where the source is gone. For a
- * consumer that only adds, a TRUNCATE is no reason to resynchronise.
+ * First step of a batch: lock the consumer and its source's tree, and check that nothing has escaped the log. The batch has no snapshot and no root yet;
+ * one that is not opened needs no end. All batches that are to share a snapshot are locked before it is taken. Errors: 55006 while a statement that
+ * changes the source is running, 42P01 where the source is gone.
  */
+extern EltBatch *elt_batch_lock(int32 consumer);
+
+/* Second step: push the snapshot that batches read under, the latest or, in REPEATABLE READ, the transaction's, with all earlier commands. The caller pops it. */
+extern Snapshot elt_snapshot_push(void);
+
+/*
+ * Third step: open the source and find the window. snapshot is the active one, from elt_snapshot_push; its command id is moved on, so the window
+ * has what this transaction has written up to now, also since the snapshot was pushed. Errors: 40001 where the transaction's snapshot is older than
+ * what it must see. For a consumer that only adds, a TRUNCATE is no reason to resynchronise.
+ */
+extern void elt_batch_open(EltBatch *batch, Snapshot snapshot);
+
+/* Last step: store the new offset, or leave everything as it was. The snapshot stays active. */
+extern void elt_batch_store(EltBatch *batch);
+extern void elt_batch_close(EltBatch *batch);
+
+/* A batch by itself: the first three steps at once. */
 extern EltBatch *elt_batch_begin(int32 consumer);
 
 /* Changes do not suffice for a reason of the consumer's own: the batch ends now, also where it continues a window in chunks. Before anything is written. */
@@ -42,10 +60,10 @@ extern void elt_batch_resync(EltBatch *batch, const char *reason);
 /* Decide into how many chunks the window is split: enough that one has at most max_rows changes (0: by memory alone). */
 extern void elt_batch_split(EltBatch *batch, int64 max_rows);
 
-/* Store the new offset; the snapshot is no longer active. */
+/* Its last step: pop the snapshot and store the new offset. */
 extern void elt_batch_end(EltBatch *batch);
 
-/* No change: leave everything as it was. */
+/* The same without a change: leave everything as it was. */
 extern void elt_batch_cancel(EltBatch *batch);
 
 /* Memory that netting the window takes, roughly; at most limit where that is clear without reading the log. */

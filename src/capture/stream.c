@@ -475,11 +475,8 @@ put_initial_rows(RowSink *sink, Oid source, Oid owner)
 static Snapshot
 take_snapshot(void)
 {
-	Snapshot	snapshot;
+	Snapshot	snapshot = RegisterSnapshot(elt_snapshot_push());
 
-	PushCopiedSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : GetLatestSnapshot());
-	UpdateActiveSnapshotCommandId();
-	snapshot = RegisterSnapshot(GetActiveSnapshot());
 	PopActiveSnapshot();
 	return snapshot;
 }

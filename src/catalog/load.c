@@ -1,6 +1,6 @@
 /*
  * load.c
- *	  Typed access to elt.node, elt.load and elt.rejected_row.
+ *	  Typed access to elt.load and elt.rejected_row.
  *
  * Locks and crash behaviour are an ordinary table's; a load's rows are changed by who holds its consumer's lock.
  */
@@ -12,11 +12,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/indexing.h"
-#include "catalog/pg_type.h"
-#include "common/hashfn.h"
-#include "nodes/value.h"
 #include "storage/lmgr.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
@@ -27,13 +23,6 @@
 #include "catalog/consumer.h"
 #include "catalog/load.h"
 #include "catalog/table.h"
-
-/* elt.node */
-#define N_ID			1
-#define N_NAME			2
-#define N_KIND			3
-#define N_OWNER			4
-#define N_CREATED		5
 
 /* elt.load */
 #define L_NODE			1
@@ -63,31 +52,6 @@
 #define R_ROW			7
 #define R_IMAGE			8
 
-static List *
-strings_of_array(Datum array)
-{
-	List	   *result = NIL;
-	Datum	   *elements;
-	int			count;
-
-	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &count);
-	for (int i = 0; i < count; i++)
-		result = lappend(result, makeString(TextDatumGetCString(elements[i])));
-	return result;
-}
-
-static Datum
-array_of_strings(List *strings)
-{
-	Datum	   *elements = palloc(sizeof(Datum) * (list_length(strings) + 1));
-	int			count = 0;
-	ListCell   *lc;
-
-	foreach(lc, strings)
-		elements[count++] = CStringGetTextDatum(strVal(lfirst(lc)));
-	return PointerGetDatum(construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT));
-}
-
 static void
 read_load(EltLoad *load)
 {
@@ -98,11 +62,11 @@ read_load(EltLoad *load)
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	elt_key_int4(&key, L_NODE, load->node);
+	elt_key_int4(&key, L_NODE, load->node.id);
 	scan = elt_table_scan(rel, "load_pkey", 1, &key, NULL);
 	tuple = systable_getnext(scan);
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "load \"%s\" has no definition", load->name);
+		elog(ERROR, "load \"%s\" has no definition", load->node.name);
 	heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
 	load->consumer = DatumGetInt32(values[L_CONSUMER - 1]);
 	load->source = DatumGetObjectId(values[L_SOURCE - 1]);
@@ -110,14 +74,14 @@ read_load(EltLoad *load)
 	load->mode = TextDatumGetCString(values[L_MODE - 1]);
 	load->query = TextDatumGetCString(values[L_QUERY - 1]);
 	load->definition = TextDatumGetCString(values[L_DEFINITION - 1]);
-	load->columns = strings_of_array(values[L_COLUMNS - 1]);
-	load->key = strings_of_array(values[L_KEY - 1]);
-	load->owned_target = strings_of_array(values[L_OWNED_TARGET - 1]);
-	load->owned_source = strings_of_array(values[L_OWNED_SOURCE - 1]);
+	load->columns = elt_strings_of_array(values[L_COLUMNS - 1]);
+	load->key = elt_strings_of_array(values[L_KEY - 1]);
+	load->owned_target = elt_strings_of_array(values[L_OWNED_TARGET - 1]);
+	load->owned_source = elt_strings_of_array(values[L_OWNED_SOURCE - 1]);
 	load->batch_rows = DatumGetInt32(values[L_BATCH_ROWS - 1]);
 	load->on_error = TextDatumGetCString(values[L_ON_ERROR - 1]);
 	load->max_rejected = DatumGetInt64(values[L_MAX_REJECTED - 1]);
-	load->settings = strings_of_array(values[L_SETTINGS - 1]);
+	load->settings = elt_strings_of_array(values[L_SETTINGS - 1]);
 	load->source_columns = TextDatumGetCString(values[L_SOURCE_COLUMNS - 1]);
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -126,66 +90,16 @@ read_load(EltLoad *load)
 EltLoad *
 elt_load_by_name(const char *name)
 {
-	Relation	rel = elt_table_open("node", AccessShareLock);
-	EltLoad    *load = NULL;
-	char	   *kind = NULL;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	EltNode    *node = elt_node_by_name(name);
+	EltLoad    *load;
 
-	ScanKeyInit(&key, N_NAME, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(name));
-	scan = elt_table_scan(rel, "node_name_key", 1, &key, NULL);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-	{
-		Datum		values[N_CREATED];
-		bool		nulls[N_CREATED];
-
-		heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
-		load = palloc0(sizeof(EltLoad));
-		load->node = DatumGetInt32(values[N_ID - 1]);
-		load->name = pstrdup(name);
-		load->owner = DatumGetObjectId(values[N_OWNER - 1]);
-		kind = TextDatumGetCString(values[N_KIND - 1]);
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	if (load == NULL)
+	if (node == NULL)
 		return NULL;
-	if (strcmp(kind, "load") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is a %s, not a load", name, kind),
-				 errhint("All nodes share one namespace of names: choose another one for a load.")));
+	elt_node_check_kind(node, "load");
+	load = palloc0(sizeof(EltLoad));
+	load->node = *node;
 	read_load(load);
 	return load;
-}
-
-/* Names that share a hash wait for each other, which does no harm. */
-void
-elt_node_lock_name(const char *name)
-{
-	LockDatabaseObject(elt_table_oid("node"), (Oid) hash_bytes((const unsigned char *) name, strlen(name)), 0, ExclusiveLock);
-}
-
-static char *
-node_name(int32 id)
-{
-	Relation	rel = elt_table_open("node", AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	char	   *name = NULL;
-	bool		isnull;
-
-	elt_key_int4(&key, N_ID, id);
-	scan = elt_table_scan(rel, "node_pkey", 1, &key, NULL);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-		name = TextDatumGetCString(heap_getattr(tuple, N_NAME, RelationGetDescr(rel), &isnull));
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return name;
 }
 
 char *
@@ -205,27 +119,11 @@ elt_load_mirror_of(Oid target)
 	while (name == NULL && HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		if (strcmp(TextDatumGetCString(heap_getattr(tuple, L_MODE, RelationGetDescr(rel), &isnull)), "mirror") == 0)
-			name = node_name(DatumGetInt32(heap_getattr(tuple, L_NODE, RelationGetDescr(rel), &isnull)));
+			name = elt_node_name(DatumGetInt32(heap_getattr(tuple, L_NODE, RelationGetDescr(rel), &isnull)));
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return name;
-}
-
-static void
-insert_node(const EltLoad *load)
-{
-	Relation	rel = elt_table_open("node", RowExclusiveLock);
-	Datum		values[N_CREATED];
-	bool		nulls[N_CREATED] = {false};
-
-	values[N_ID - 1] = Int32GetDatum(load->node);
-	values[N_NAME - 1] = CStringGetTextDatum(load->name);
-	values[N_KIND - 1] = CStringGetTextDatum("load");
-	values[N_OWNER - 1] = ObjectIdGetDatum(load->owner);
-	values[N_CREATED - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
-	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
-	table_close(rel, NoLock);
 }
 
 void
@@ -235,23 +133,22 @@ elt_load_insert(EltLoad *load)
 	Datum		values[L_SOURCE_COLUMNS];
 	bool		nulls[L_SOURCE_COLUMNS] = {false};
 
-	load->node = (int32) elt_sequence_next("node_id_seq");
-	insert_node(load);
-	values[L_NODE - 1] = Int32GetDatum(load->node);
+	elt_node_insert(&load->node);
+	values[L_NODE - 1] = Int32GetDatum(load->node.id);
 	values[L_CONSUMER - 1] = Int32GetDatum(load->consumer);
 	values[L_SOURCE - 1] = ObjectIdGetDatum(load->source);
 	values[L_TARGET - 1] = ObjectIdGetDatum(load->target);
 	values[L_MODE - 1] = CStringGetTextDatum(load->mode);
 	values[L_QUERY - 1] = CStringGetTextDatum(load->query);
 	values[L_DEFINITION - 1] = CStringGetTextDatum(load->definition);
-	values[L_COLUMNS - 1] = array_of_strings(load->columns);
-	values[L_KEY - 1] = array_of_strings(load->key);
-	values[L_OWNED_TARGET - 1] = array_of_strings(load->owned_target);
-	values[L_OWNED_SOURCE - 1] = array_of_strings(load->owned_source);
+	values[L_COLUMNS - 1] = elt_array_of_strings(load->columns);
+	values[L_KEY - 1] = elt_array_of_strings(load->key);
+	values[L_OWNED_TARGET - 1] = elt_array_of_strings(load->owned_target);
+	values[L_OWNED_SOURCE - 1] = elt_array_of_strings(load->owned_source);
 	values[L_BATCH_ROWS - 1] = Int32GetDatum(load->batch_rows);
 	values[L_ON_ERROR - 1] = CStringGetTextDatum(load->on_error);
 	values[L_MAX_REJECTED - 1] = Int64GetDatum(load->max_rejected);
-	values[L_SETTINGS - 1] = array_of_strings(load->settings);
+	values[L_SETTINGS - 1] = elt_array_of_strings(load->settings);
 	values[L_SOURCE_COLUMNS - 1] = CStringGetTextDatum(load->source_columns);
 	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
 	table_close(rel, NoLock);
@@ -283,30 +180,15 @@ elt_load_set_source_columns(int32 node, const char *columns)
 	CommandCounterIncrement();
 }
 
-/* Delete the rows of a table whose leading columns match. */
-static void
-delete_matching(const char *table, const char *index, int nkeys, ScanKey keys)
-{
-	Relation	rel = elt_table_open(table, RowExclusiveLock);
-	SysScanDesc scan = elt_table_scan(rel, index, nkeys, keys, NULL);
-	HeapTuple	tuple;
-
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		CatalogTupleDelete(rel, &tuple->t_self);
-	systable_endscan(scan);
-	table_close(rel, NoLock);
-	CommandCounterIncrement();
-}
-
 void
 elt_load_delete(const EltLoad *load)
 {
 	ScanKeyData key;
 
-	elt_rejected_delete_all(load->node);
-	elt_key_int4(&key, 1, load->node);
-	delete_matching("load", "load_pkey", 1, &key);
-	delete_matching("node", "node_pkey", 1, &key);
+	elt_rejected_delete_all(load->node.id);
+	elt_key_int4(&key, 1, load->node.id);
+	elt_table_delete("load", "load_pkey", 1, &key);
+	elt_node_delete(load->node.id);
 	if (elt_consumer_by_id(load->consumer) != NULL)
 		elt_consumer_delete(load->consumer);
 }
@@ -395,7 +277,7 @@ elt_rejected_delete(int32 node, int64 id)
 
 	elt_key_int4(&keys[0], R_LOAD, node);
 	ScanKeyInit(&keys[1], R_ID, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
-	delete_matching("rejected_row", "rejected_row_pkey", 2, keys);
+	elt_table_delete("rejected_row", "rejected_row_pkey", 2, keys);
 }
 
 void
@@ -404,5 +286,5 @@ elt_rejected_delete_all(int32 node)
 	ScanKeyData key;
 
 	elt_key_int4(&key, R_LOAD, node);
-	delete_matching("rejected_row", "rejected_row_pkey", 1, &key);
+	elt_table_delete("rejected_row", "rejected_row_pkey", 1, &key);
 }

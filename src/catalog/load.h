@@ -1,14 +1,14 @@
-/* Rows of elt.node, elt.load and elt.rejected_row. */
+/* Rows of elt.load and elt.rejected_row. */
 #ifndef ELT_CATALOG_LOAD_H
 #define ELT_CATALOG_LOAD_H
 
 #include "nodes/pg_list.h"
 
+#include "catalog/node.h"
+
 typedef struct EltLoad
 {
-	int32		node;
-	char	   *name;
-	Oid			owner;
+	EltNode		node;
 	int32		consumer;
 	Oid			source;
 	Oid			target;
@@ -29,9 +29,6 @@ typedef struct EltLoad
 extern EltLoad *elt_load_by_name(const char *name); /* NULL: no node of this
 													 * name; an error where it
 													 * is no load */
-
-/* nobody else makes a node of this name until the transaction ends */
-extern void elt_node_lock_name(const char *name);
 
 /* the load of mode mirror into a table, or NULL; nobody else makes one until the transaction ends */
 extern char *elt_load_mirror_of(Oid target);

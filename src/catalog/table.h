@@ -4,6 +4,7 @@
 
 #include "access/genam.h"
 #include "access/htup.h"
+#include "nodes/pg_list.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
 #include "utils/uuid.h"
@@ -23,6 +24,13 @@ extern SysScanDesc elt_table_scan(Relation rel, const char *index, int nkeys,
 
 extern void elt_key_int4(ScanKey key, AttrNumber attno, int32 value);
 extern void elt_key_oid(ScanKey key, AttrNumber attno, Oid value);
+
+/* Delete the rows of elt.<name> whose leading columns, those of an index, match. */
+extern void elt_table_delete(const char *name, const char *index, int nkeys, ScanKey keys);
+
+/* text[] to a list of String, and back; not for arrays with nulls */
+extern List *elt_strings_of_array(Datum array);
+extern Datum elt_array_of_strings(List *strings);
 
 /* next value of elt.<name> */
 extern int64 elt_sequence_next(const char *name);

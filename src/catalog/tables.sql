@@ -65,7 +65,7 @@ CREATE SEQUENCE elt.consumer_id_seq AS integer;
 CREATE TABLE elt.consumer (
     id integer NOT NULL PRIMARY KEY,
     capture integer NOT NULL,
-    kind text NOT NULL,                 -- load | stream
+    kind text NOT NULL,                 -- load | stream | view
     name text NOT NULL,
     install uuid NOT NULL,
     only_adds boolean NOT NULL,         -- takes every new row version; cannot resynchronise
@@ -83,7 +83,7 @@ CREATE TABLE elt.consumer (
     advanced timestamptz NOT NULL
 );
 CREATE INDEX consumer_capture_idx ON elt.consumer (capture);
-COMMENT ON TABLE elt.consumer IS 'offsets of loads and streams';
+COMMENT ON TABLE elt.consumer IS 'offsets of loads, streams and precomputed views';
 
 -- The view of each stream.
 CREATE TABLE elt.stream (

@@ -9,8 +9,8 @@
 #include "base/exec.h"
 #include "base/secctx.h"
 #include "capture/batch.h"
+#include "catalog/key.h"
 #include "catalog/load.h"
-#include "load/key.h"
 #include "load/rows.h"
 
 /* What a batch has done, in rows. */
@@ -110,9 +110,6 @@ extern bool elt_attempt(EltLoadRun *run, EltAttempt work, void *arg, ErrorData *
 extern void elt_load_copy(EltLoadRun *run);
 
 /* run.c: what the SQL functions of run.c and define.c share */
-extern void elt_load_check_owner(const EltLoad *load);	/* an error unless the
-														 * current user may act
-														 * for its owner */
 extern EltLoad *elt_load_get(const char *name); /* exists, and the current
 												 * user may act for its owner;
 												 * else an error */

@@ -188,7 +188,7 @@ check_limit(EltLoadRun *run, ErrorData *error)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-			 errmsg("load \"%s\" has rejected more than %lld rows", load->name, (long long) load->max_rejected),
+			 errmsg("load \"%s\" has rejected more than %lld rows", load->node.name, (long long) load->max_rejected),
 			 errdetail("The last one: %s (SQLSTATE %s)", error->message, unpack_sql_state(error->sqlerrcode)),
 			 errhint("Correct the rows, the query's functions or the target, then run the load again; elt.rejected has those of earlier batches.")));
 }
@@ -202,7 +202,7 @@ reject_row(EltLoadRun *run, MinimalTuple tuple, ErrorData *error)
 	rejected.message = error->message;
 	describe_row(run, tuple, &rejected);
 	make_image(run, tuple, &rejected);
-	elt_rejected_insert(run->load->node, &rejected);
+	elt_rejected_insert(run->load->node.id, &rejected);
 	run->counts.rejected++;
 	run->kept++;
 }
@@ -354,7 +354,7 @@ quarantine(EltLoadRun *run, EltLoadRows *rows, ErrorData *error)
 {
 	EltLoadRows *left = rows;
 
-	run->kept = elt_rejected_count(run->load->node, run->load->max_rejected + 1);
+	run->kept = elt_rejected_count(run->load->node.id, run->load->max_rejected + 1);
 	run->plans = elt_apply_prepare(run);
 	if (run->mirror && !run->owned && rows->nremoved > 0)
 	{
@@ -460,7 +460,7 @@ static EltBag
 rejected_bag(EltLoadRun *run, const char *what)
 {
 	EltBag		bag = {"elt_rejected", InvalidOid, CreateTemplateTupleDesc(2), tuplestore_begin_heap(true, false, work_mem), 0};
-	List	   *list = elt_rejected_list(run->load->node);
+	List	   *list = elt_rejected_list(run->load->node.id);
 	TupleDesc	desc;
 	Tuplestorestate *described = describe_rejected(run, list, what, &desc);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
@@ -504,7 +504,7 @@ forget_rejected(EltLoadRun *run, Tuplestorestate *rows, int64 nrows)
 				  bags, 2, out, &desc, NULL);
 	slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 	while (tuplestore_gettupleslot(out, true, false, slot))
-		elt_rejected_delete(run->load->node, DatumGetInt64(slot_getattr(slot, 1, &isnull)));
+		elt_rejected_delete(run->load->node.id, DatumGetInt64(slot_getattr(slot, 1, &isnull)));
 	ExecDropSingleTupleTableSlot(slot);
 	tuplestore_end(out);
 	tuplestore_end(bags[0].tuples);

@@ -27,19 +27,15 @@
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
-#include "parser/analyze.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteHandler.h"
-#include "tcop/tcopprot.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/ruleutils.h"
 
 #include "base/compat.h"
 #include "base/exec.h"
-#include "base/secctx.h"
+#include "base/query.h"
 #include "load/query.h"
 
 #define HINT_AGGREGATE	"Load the rows as they are and aggregate over the target."
@@ -54,9 +50,7 @@ typedef struct Level
 
 typedef struct Analysis
 {
-	const char *text;			/* what is being parsed */
 	const char *load_name;
-	bool		stored;			/* the text was accepted before */
 	Oid			source;
 	char	   *source_name;	/* qualified and quoted */
 	List	   *source_tree;	/* OIDs of source and what inherits from it */
@@ -93,59 +87,6 @@ refuse(const Analysis *a, const char *detail, const char *hint)
 			 errhint("%s", hint)));
 }
 
-/* Error positions are positions in the load's query, not in the statement that creates the load. */
-static void
-parse_error_context(void *arg)
-{
-	const Analysis *a = arg;
-	int			position = geterrposition();
-
-	if (position > 0)
-	{
-		errposition(0);
-		internalerrposition(position);
-		internalerrquery(a->text);
-	}
-	if (a->stored)
-		errhint("The query is kept as text. If what it names was renamed, moved or dropped since, undo that, or drop the load with "
-				"elt.drop_load and create it anew.");
-	errcontext("query of load \"%s\"", a->load_name);
-}
-
-static Query *
-parse_statement(Analysis *a, const char *text)
-{
-	ErrorContextCallback context = {error_context_stack, parse_error_context, a};
-	List	   *parsed;
-	Query	   *query;
-
-	a->text = text;
-
-	error_context_stack = &context;
-	parsed = pg_parse_query(text);
-	if (list_length(parsed) != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("query of load \"%s\" is not one statement", a->load_name),
-				 errdetail("It has %d statements.", list_length(parsed)),
-				 errhint("Write one SELECT whose output columns are the columns to load.")));
-	query = parse_analyze_fixedparams(linitial_node(RawStmt, parsed), text, NULL, 0, NULL);
-	error_context_stack = context.previous;
-
-	if (query->commandType != CMD_SELECT)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("query of load \"%s\" is not a SELECT", a->load_name),
-				 errhint("Write one SELECT, without INTO, whose output columns are the columns to load.")));
-	if (query->hasModifyingCTE)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("query of load \"%s\" writes to tables", a->load_name),
-				 errdetail("It has INSERT, UPDATE, DELETE or MERGE in WITH."),
-				 errhint("Write one SELECT that only reads; the load writes to its target.")));
-	return query;
-}
-
 /*
  * The survey: everything that is read, at any level, views included
  */
@@ -157,6 +98,7 @@ survey_view(Analysis *a, Oid relid)
 {
 	bool		outermost = !OidIsValid(a->view);
 	Relation	rel;
+	Query	   *query;
 
 	if (list_member_oid(a->views, relid))
 		return;
@@ -164,7 +106,9 @@ survey_view(Analysis *a, Oid relid)
 	if (outermost)
 		a->view = relid;
 	rel = table_open(relid, AccessShareLock);
-	(void) survey_walker((Node *) get_view_query(rel), a);
+	query = get_view_query(rel);
+	elt_query_check_locks("load", a->load_name, query);
+	(void) survey_walker((Node *) query, a);
 	table_close(rel, NoLock);
 	if (outermost)
 		a->view = InvalidOid;
@@ -245,12 +189,6 @@ survey_walker(Node *node, void *context)
 	{
 		Query	   *query = (Query *) node;
 
-		if (query->rowMarks != NIL)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("query of load \"%s\" locks rows", a->load_name),
-					 errdetail("It has FOR UPDATE, FOR SHARE or the like."),
-					 errhint("Leave the locking clause out.")));
 		if (!OidIsValid(a->view))
 			check_permissions(query);
 		return query_tree_walker(query, survey_walker, context, QTW_EXAMINE_RTES_BEFORE);
@@ -626,34 +564,13 @@ source_column(Analysis *a, Node *expr, Level *level)
 }
 
 static void
-check_result_column(const Analysis *a, const EltLoadQuery *result, const char *name, Oid type)
-{
-	if (strcmp(name, "?column?") == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_COLUMN_DEFINITION),
-				 errmsg("query of load \"%s\" has an output column without a name", a->load_name),
-				 errdetail("It is column %d.", result->ncolumns + 1),
-				 errhint("Name it after its column of the target: expression AS column.")));
-	for (int i = 0; i < result->ncolumns; i++)
-		if (strcmp(result->names[i], name) == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_DUPLICATE_COLUMN),
-					 errmsg("query of load \"%s\" has two output columns \"%s\"", a->load_name, name),
-					 errhint("Give each output column the name of its column of the target.")));
-	if (get_typtype(type) == TYPTYPE_PSEUDO)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-				 errmsg("output column \"%s\" of load \"%s\" has pseudo-type %s", name, a->load_name, format_type_be(type)),
-				 errhint("Cast it to the type of its column of the target.")));
-}
-
-static void
 describe_result(Analysis *a, Query *query, EltLoadQuery *result)
 {
 	Level		level = {query, NULL};
 	int			n = list_length(query->targetList);
 	ListCell   *lc;
 
+	elt_query_check_columns("load", a->load_name, query);
 	result->names = palloc(sizeof(char *) * (n + 1));
 	result->types = palloc(sizeof(Oid) * (n + 1));
 	result->typmods = palloc(sizeof(int32) * (n + 1));
@@ -667,7 +584,6 @@ describe_result(Analysis *a, Query *query, EltLoadQuery *result)
 
 		if (tle->resjunk)
 			continue;
-		check_result_column(a, result, tle->resname, exprType(expr));
 		result->names[i] = pstrdup(tle->resname);
 		result->types[i] = exprType(expr);
 		result->typmods[i] = exprTypmod(expr);
@@ -675,82 +591,6 @@ describe_result(Analysis *a, Query *query, EltLoadQuery *result)
 		result->passthrough[i] = source_column(a, expr, &level);
 		result->ncolumns++;
 	}
-	if (result->ncolumns == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("query of load \"%s\" has no output columns", a->load_name),
-				 errhint("Name the columns to load after SELECT.")));
-}
-
-static bool
-note_function(Oid function, void *context)
-{
-	List	  **functions = context;
-
-	*functions = lappend_oid(*functions, function);
-	return false;
-}
-
-/* Collect the functions that a query calls, those behind operators included, each as often as it is called. */
-static bool
-function_walker(Node *node, void *context)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, function_walker, context, 0);
-	(void) check_functions_in_node(node, note_function, context);
-	return expression_tree_walker(node, function_walker, context);
-}
-
-/*
- * Does the canonical text mean what the user's text means? It names no operator for IS DISTINCT FROM, NULLIF, CASE x WHEN and
- * JOIN USING: read under another search_path, those can become another type's operators.
- */
-static void
-check_canonical(Analysis *a, Query *query, const EltLoadQuery *result)
-{
-	Query	   *again = parse_statement(a, result->sql);
-	List	   *functions = NIL;
-	List	   *functions_again = NIL;
-
-	(void) function_walker((Node *) query, &functions);
-	(void) function_walker((Node *) again, &functions_again);
-	list_sort(functions, list_oid_cmp);
-	list_sort(functions_again, list_oid_cmp);
-	if (!equal(functions, functions_again))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("query of load \"%s\" depends on search_path", a->load_name),
-				 errdetail("Under search_path \"%s\" it does not call the same functions.", ELT_SEARCH_PATH),
-				 errhint("Write IS DISTINCT FROM, NULLIF, CASE x WHEN and JOIN USING as comparisons with =, or cast both sides.")));
-	for (int i = 0; i < result->ncolumns; i++)
-	{
-		TargetEntry *tle = get_tle_by_resno(again->targetList, i + 1);
-		Node	   *expr = tle != NULL ? (Node *) tle->expr : NULL;
-
-		if (expr == NULL || tle->resjunk || strcmp(tle->resname, result->names[i]) != 0 ||
-			exprType(expr) != result->types[i] || exprTypmod(expr) != result->typmods[i] ||
-			exprCollation(expr) != result->collations[i])
-			elog(ERROR, "column \"%s\" differs in the canonical text of load \"%s\": %s", result->names[i],
-				 a->load_name, result->sql);
-	}
-}
-
-/* The query's text, independent of the session's settings. May change `query` (locks, dropped columns). */
-static void
-write_canonical(Analysis *a, Query *query, EltLoadQuery *result)
-{
-	int			guc_nest_level = NewGUCNestLevel();
-
-	elt_pin_sql_settings();
-	elt_pin_setting("quote_all_identifiers", "off");
-	elt_pin_setting("DateStyle", "ISO");
-	elt_pin_setting("IntervalStyle", "postgres");
-	elt_pin_setting("extra_float_digits", "1");
-	result->sql = pg_get_querydef(query, false);
-	check_canonical(a, query, result);
-	AtEOXact_GUC(false, guc_nest_level);
 }
 
 EltLoadQuery *
@@ -764,7 +604,7 @@ elt_load_query_analyze(const char *text, Oid source, const char *load_name)
 	a.source = source;
 	a.source_name = relation_label(source);
 	a.source_tree = has_subclass(source) ? find_all_inheritors(source, AccessShareLock, NULL) : NIL;
-	query = parse_statement(&a, text);
+	query = elt_query_parse("load", load_name, text, false);
 	elt_check_row_security(source);
 	(void) survey_walker((Node *) query, &a);
 	check_one_read(&a, query);
@@ -775,7 +615,7 @@ elt_load_query_analyze(const char *text, Oid source, const char *load_name)
 	result->lookups = a.lookups;
 	result->relations = a.relations;
 	result->is_volatile = contain_volatile_functions((Node *) query);
-	write_canonical(&a, query, result);
+	result->sql = elt_query_canonical("load", load_name, query);
 	return result;
 }
 
@@ -804,11 +644,11 @@ columns_read(const Analysis *a)
 char *
 elt_load_query_check(const char *sql, Oid source, const char *load_name)
 {
-	Analysis	a = {.load_name = load_name,.source = source,.stored = true};
+	Analysis	a = {.load_name = load_name,.source = source};
 	Query	   *query;
 
 	a.source_name = relation_label(source);
-	query = parse_statement(&a, sql);
+	query = elt_query_parse("load", load_name, sql, true);
 	(void) count_walker((Node *) query, &a);
 	if (a.reads == 0)
 		ereport(ERROR,

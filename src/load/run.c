@@ -73,30 +73,17 @@ find_load(const char *name)
 	return load;
 }
 
-void
-elt_load_check_owner(const EltLoad *load)
-{
-	if (superuser() || has_privs_of_role(GetUserId(), load->owner))
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("must be owner of load \"%s\"", load->name),
-			 SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(load->owner)) ?
-			 errhint("Become a member of role \"%s\".", GetUserNameFromId(load->owner, false)) :
-			 errhint("Its owner was dropped: a superuser can drop the load.")));
-}
-
 EltLoad *
 elt_load_get(const char *name)
 {
 	EltLoad    *load = find_load(name);
 
-	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(load->owner)))
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(load->node.owner)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("the owner of load \"%s\" was dropped", name),
 				 errhint("A superuser can drop the load; then create it anew.")));
-	elt_load_check_owner(load);
+	elt_node_check_owner(&load->node);
 
 	/* it may be dropped, and made anew, while this waits */
 	elt_lock_consumer(load->consumer);
@@ -109,23 +96,15 @@ check_relations(EltLoad *load)
 	if (elt_consumer_by_id(load->consumer) == NULL || get_rel_name(load->source) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the source of load \"%s\" was dropped or is no longer tracked", load->name),
+				 errmsg("the source of load \"%s\" was dropped or is no longer tracked", load->node.name),
 				 errhint("Drop the load with elt.drop_load(%s), then create it anew on the table that is there now.",
-						 quote_literal_cstr(load->name))));
+						 quote_literal_cstr(load->node.name))));
 	if (get_rel_name(load->target) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the target of load \"%s\" was dropped", load->name),
+				 errmsg("the target of load \"%s\" was dropped", load->node.name),
 				 errhint("Drop the load with elt.drop_load(%s), then create it anew with a table that is there now.",
-						 quote_literal_cstr(load->name))));
-}
-
-/* What the query's text and functions depend on is as it was when the load was made. */
-static void
-pin_settings(EltLoad *load)
-{
-	for (int i = 0; i + 1 < list_length(load->settings); i += 2)
-		elt_pin_setting(strVal(list_nth(load->settings, i)), strVal(list_nth(load->settings, i + 1)));
+						 quote_literal_cstr(load->node.name))));
 }
 
 static EltKey *
@@ -138,7 +117,7 @@ target_key(EltLoad *load)
 	if (!OidIsValid(index))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
-				 errmsg("the key of load \"%s\" is no longer unique and not null in \"%s\"", load->name, get_rel_name(load->target)),
+				 errmsg("the key of load \"%s\" is no longer unique and not null in \"%s\"", load->node.name, get_rel_name(load->target)),
 				 errhint("Restore the primary key or unique constraint of the target, or drop the load.")));
 	return elt_key_of_index(index);
 }
@@ -158,7 +137,7 @@ run_error_context(void *arg)
 
 	if (geterrcode() == ERRCODE_CARDINALITY_VIOLATION && load->key != NIL)
 		errhint("No two rows of the query's result may have the same key, and a subquery used as an expression may return one row only.");
-	errcontext("load \"%s\"", load->name);
+	errcontext("load \"%s\"", load->node.name);
 }
 
 /* A mirror that finds what to delete by the source's key must not go on by columns that are no key any more. */
@@ -171,9 +150,9 @@ check_owned(EltLoadRun *run)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("the key of table \"%s\" was changed since load \"%s\" was made", get_rel_name(load->source), load->name),
+			 errmsg("the key of table \"%s\" was changed since load \"%s\" was made", get_rel_name(load->source), load->node.name),
 			 errdetail("The load finds the rows to delete by columns that tell the table's rows apart no more."),
-			 errhint("Restore the primary key, or drop the load with elt.drop_load(%s) and create it anew.", quote_literal_cstr(load->name))));
+			 errhint("Restore the primary key, or drop the load with elt.drop_load(%s) and create it anew.", quote_literal_cstr(load->node.name))));
 }
 
 /* A column dropped and added again, or another one of a row that is read as a whole: rows that did not change give something else than before. */
@@ -182,7 +161,7 @@ check_source_columns(EltLoadRun *run)
 {
 	EltLoad    *load = run->load;
 
-	run->source_columns = elt_load_query_check(load->query, load->source, load->name);
+	run->source_columns = elt_load_query_check(load->query, load->source, load->node.name);
 	if (!run->append && run->batch->consumer->offset != NULL && strcmp(run->source_columns, load->source_columns) != 0)
 		elt_batch_resync(run->batch, "columns that the query reads were added or dropped");
 }
@@ -199,9 +178,9 @@ begin_run(EltLoad *load)
 	run->mirror = strcmp(load->mode, "mirror") == 0;
 	run->owned = load->owned_target != NIL;
 	run->guarded = strcmp(load->on_error, "quarantine") == 0;
-	elt_progress_begin(load->node, load->owner);
-	elt_become(&run->context, load->owner);
-	pin_settings(load);
+	elt_progress_begin(load->node.id, load->node.owner);
+	elt_become(&run->context, load->node.owner);
+	elt_settings_pin(load->settings);
 	run->batch = elt_batch_begin(load->consumer);
 	run->desc = CreateTupleDescCopy(RelationGetDescr(run->batch->root));
 	elt_check_row_security(load->source);
@@ -211,7 +190,7 @@ begin_run(EltLoad *load)
 	run->source_key = primary_key(run->batch->root);
 	if (!run->append)
 		run->key = target_key(load);
-	run->supersede = run->guarded && !run->append && elt_rejected_count(load->node, 1) > 0;
+	run->supersede = run->guarded && !run->append && elt_rejected_count(load->node.id, 1) > 0;
 	return run;
 }
 
@@ -329,7 +308,7 @@ raise_not_appendable(EltLoadRun *run, const char *reason)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("load \"%s\" cannot append what happened to table \"%s\"", run->load->name, get_rel_name(run->load->source)),
+			 errmsg("load \"%s\" cannot append what happened to table \"%s\"", run->load->node.name, get_rel_name(run->load->source)),
 			 errdetail("The change log does not tell the rows: %s.", reason),
 			 errhint("Drop the load and create it anew with initial => 'none', after you have added what is missing by hand. "
 					 "A load that has caught up before such a change goes on.")));
@@ -357,10 +336,10 @@ copy_all(EltLoadRun *run)
 	run->batch->chunks = 1;
 	/* whatever was rejected is read again */
 	if (run->supersede)
-		elt_rejected_delete_all(run->load->node);
+		elt_rejected_delete_all(run->load->node.id);
 	elt_load_copy(run);
 	if (strcmp(run->source_columns, run->load->source_columns) != 0)
-		elt_load_set_source_columns(run->load->node, run->source_columns);
+		elt_load_set_source_columns(run->load->node.id, run->source_columns);
 }
 
 /* Apply the batch's changes; false where a copy is needed after all. */
@@ -530,12 +509,12 @@ take_rejected(EltLoadRun *run, int64 *taken)
 	EltLoadRows *rows = elt_rows_begin(run->desc, false, true);
 	ListCell   *lc;
 
-	foreach(lc, elt_rejected_list(run->load->node))
+	foreach(lc, elt_rejected_list(run->load->node.id))
 	{
 		elt_rows_put(rows, NIL, list_make1(elt_rejected_tuple(run, lfirst(lc))));
 		(*taken)++;
 	}
-	elt_rejected_delete_all(run->load->node);
+	elt_rejected_delete_all(run->load->node.id);
 	return rows;
 }
 
@@ -554,9 +533,9 @@ elt_sql_retry_rejected(PG_FUNCTION_ARGS)
 	if (run->batch->resync != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("rejected rows of load \"%s\" cannot be retried before the load has run", load->name),
+				 errmsg("rejected rows of load \"%s\" cannot be retried before the load has run", load->node.name),
 				 errdetail("Table \"%s\" was altered since: %s.", get_rel_name(load->source), run->batch->resync),
-				 errhint("CALL elt.run(%s) first.", quote_literal_cstr(load->name))));
+				 errhint("CALL elt.run(%s) first.", quote_literal_cstr(load->node.name))));
 	rows = take_rejected(run, &taken);
 	elt_apply_guarded(run, rows);
 	elt_rows_free(rows);

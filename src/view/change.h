@@ -43,7 +43,7 @@ extern void elt_change_new(EltChange *change, Tuplestorestate *store, TupleDesc 
 /*
  * Net by image, pair by key what is removed and added to updates, and write: deletes, then updates, then inserts. Frozen rows stay, and nothing takes the place of one
  * with the same key. out (may be NULL): gets the change of the part's output. Returns false, with nothing written, where the rows to remove
- * are not all there: the storage is not what it should be. Runs as the current user.
+ * are not all there: the storage is not what it should be. Runs as the current user. Ends the change, whose target has to live as long.
  */
 extern bool elt_change_apply(EltChange *change, EltDelta *out, EltChangeCounts *counts);
 

@@ -6,6 +6,8 @@
 #include "executor/tuptable.h"
 #include "utils/tuplestore.h"
 
+#include "view/row.h"
+
 #define ELT_WEIGHT_COLUMN	"_elt_w"
 
 /* Rows are added in any order; reading nets them: the weights of rows with the same image (not: that are equal) are added, zeroes vanish. */
@@ -21,7 +23,7 @@ extern void elt_delta_add_store(EltDelta *delta, Tuplestorestate *store, TupleDe
 
 /*
  * Net. The bag's descriptor, tuples and their number; both belong to the delta. Adding again is possible afterwards (what was netted is part of the sum); then
- * it has to be netted again.
+ * it has to be netted again. The order is that in which images were first added, as far as all fit into elt.batch_memory.
  */
 extern void elt_delta_net(EltDelta *delta);
 extern TupleDesc elt_delta_desc(EltDelta *delta);	/* with _elt_w */
@@ -31,8 +33,8 @@ extern bool elt_delta_has_removed(EltDelta *delta); /* a weight below zero */
 extern bool elt_delta_has_added(EltDelta *delta);
 extern void elt_delta_free(EltDelta *delta);
 
-/* A 64-bit hash of a row's image, whatever form its toasted values have; and whether two rows have the same image. */
-extern uint64 elt_row_hash(TupleDesc desc, Datum *values, bool *nulls, int ncolumns);
-extern bool elt_row_same(TupleDesc desc, Datum *a, bool *anulls, Datum *b, bool *bnulls, int ncolumns);
+/* An empty one for rows of the same columns, in the same context; and: take over its rows, which frees it. */
+extern EltDelta *elt_delta_begin_like(EltDelta *delta);
+extern void elt_delta_join(EltDelta *delta, EltDelta *from);
 
 #endif

@@ -1,6 +1,6 @@
 /* Unique keys of tables, and how SQL compares them. */
-#ifndef ELT_KEY_H
-#define ELT_KEY_H
+#ifndef ELT_CATALOG_KEY_H
+#define ELT_CATALOG_KEY_H
 
 #include "nodes/pg_list.h"
 #include "utils/relcache.h"

@@ -24,7 +24,7 @@
 #include "utils/syscache.h"
 
 #include "base/sql.h"
-#include "load/key.h"
+#include "catalog/key.h"
 
 static bool
 has_column(List *columns, const char *name)

@@ -1,0 +1,554 @@
+/*
+ * aggregate.c
+ *	  How the aggregates of a group part follow changes.
+ *
+ * With counters, where each aggregate can be told from sums that weights add to and take from: the group's row is changed by the sum of its delta. Else the
+ * groups that changed are computed anew. One aggregate of the second kind makes the whole part one of the second kind.
+ *
+ *	  count(x)			rows that are not NULL
+ *	  sum, avg			the sum, and rows that are not NULL; numeric also: rows that are NaN, and where its display scale varies, rows of each scale
+ *	  bool_and, bool_or rows that are false, or true, and rows that are not NULL
+ *	  min, max			the extreme itself: when rows as extreme as it are removed, the group is computed anew
+ *
+ * A sum shows as many digits as the row of the highest scale in it has; so the scales that an expression can have must be known.
+ *
+ * Pure functions of query trees.
+ */
+#include "postgres.h"
+
+#include "access/nbtree.h"
+#include "catalog/pg_aggregate.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_oper.h"
+#include "parser/parsetree.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/numeric.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+#include "miscadmin.h"
+#include "base/sql.h"
+#include "view/aggregate.h"
+
+#define MAX_SCALES	4
+
+typedef struct AggPlan
+{
+	EltPart    *part;
+	Query	   *query;
+	List	   *exprs;			/* input columns */
+} AggPlan;
+
+/* The input column that has this expression: its name is i<number>. */
+static int
+input_column(AggPlan *plan, Node *expr)
+{
+	int			column = 0;
+	ListCell   *lc;
+
+	foreach(lc, plan->exprs)
+	{
+		column++;
+		if (equal(lfirst(lc), expr))
+			return column;
+	}
+	plan->exprs = lappend(plan->exprs, copyObject(expr));
+	return column + 1;
+}
+
+/*
+ * Are values that are equal the same, byte for byte? With one scale, also numerics are.
+ */
+static bool
+is_exact_type(Oid type, Oid collation)
+{
+	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY);
+	Oid			proc;
+
+	if (!OidIsValid(entry->btree_opf))
+		return false;
+	proc = get_opfamily_proc(entry->btree_opf, entry->btree_opintype, entry->btree_opintype, BTEQUALIMAGE_PROC);
+	return OidIsValid(proc) && DatumGetBool(OidFunctionCall1Coll(proc, collation, ObjectIdGetDatum(entry->btree_opintype)));
+}
+
+/*
+ * Display scales
+ */
+
+static bool scales_of(Query *query, Node *node, List **scales);
+
+static bool
+scale_of_typmod(int32 typmod, List **scales)
+{
+	int			scale;
+
+	if (typmod < (int32) VARHDRSZ)
+		return false;
+	scale = (((typmod - VARHDRSZ) & 0x7ff) ^ 1024) - 1024;
+	*scales = list_append_unique_int(*scales, Max(scale, 0));
+	return true;
+}
+
+static bool
+scales_of_var(Query *query, Var *var, List **scales)
+{
+	RangeTblEntry *rte;
+
+	if (scale_of_typmod(var->vartypmod, scales))
+		return true;
+	if (var->varlevelsup != 0)
+		return false;
+	rte = rt_fetch(var->varno, query->rtable);
+	if (rte->rtekind != RTE_SUBQUERY || rte->subquery->setOperations != NULL)
+		return false;
+	return scales_of(rte->subquery, (Node *) get_tle_by_resno(rte->subquery->targetList, var->varattno)->expr, scales);
+}
+
+/* Those of a binary operator, from those of its sides. */
+static bool
+combine_scales(Query *query, Oid function, List *args, List **scales)
+{
+	List	   *left = NIL;
+	List	   *right = NIL;
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	if (!scales_of(query, linitial(args), &left) || !scales_of(query, lsecond(args), &right))
+		return false;
+	foreach(lc, left)
+		foreach(lc2, right)
+		*scales = list_append_unique_int(*scales, function == F_NUMERIC_MUL ? lfirst_int(lc) + lfirst_int(lc2) :
+										 Max(lfirst_int(lc), lfirst_int(lc2)));
+	return true;
+}
+
+static bool
+scales_of_function(Query *query, Oid function, List *args, List **scales)
+{
+	Const	   *digits;
+
+	switch (function)
+	{
+		case F_NUMERIC_ADD:
+		case F_NUMERIC_SUB:
+		case F_NUMERIC_MUL:
+			return combine_scales(query, function, args, scales);
+		case F_NUMERIC_UMINUS:
+		case F_NUMERIC_UPLUS:
+		case F_ABS_NUMERIC:
+		case F_NUMERIC_ABS:
+			return scales_of(query, linitial(args), scales);
+		case F_NUMERIC_INT2:
+		case F_NUMERIC_INT4:
+		case F_NUMERIC_INT8:
+			*scales = list_append_unique_int(*scales, 0);
+			return true;
+		case F_NUMERIC_NUMERIC_INT4:
+			digits = lsecond(args);
+			return IsA(digits, Const) && !digits->constisnull && scale_of_typmod(DatumGetInt32(digits->constvalue), scales);
+		case F_ROUND_NUMERIC_INT4:
+		case F_TRUNC_NUMERIC_INT4:
+			digits = lsecond(args);
+			if (!IsA(digits, Const) || digits->constisnull || DatumGetInt32(digits->constvalue) > 100)
+				return false;
+			*scales = list_append_unique_int(*scales, Max(DatumGetInt32(digits->constvalue), 0));
+			return true;
+	}
+	return false;
+}
+
+/* The display scales that an expression's values other than NaN can have; false: any. */
+static bool
+scales_of(Query *query, Node *node, List **scales)
+{
+	ListCell   *lc;
+
+	check_stack_depth();
+	switch (nodeTag(node))
+	{
+		case T_Var:
+			return scales_of_var(query, (Var *) node, scales);
+		case T_Const:
+			if (((Const *) node)->constisnull)
+				return true;
+			if (numeric_is_nan(DatumGetNumeric(((Const *) node)->constvalue)) || numeric_is_inf(DatumGetNumeric(((Const *) node)->constvalue)))
+				return false;
+			*scales = list_append_unique_int(*scales, DatumGetInt32(DirectFunctionCall1(numeric_scale, ((Const *) node)->constvalue)));
+			return true;
+		case T_FuncExpr:
+			return scales_of_function(query, ((FuncExpr *) node)->funcid, ((FuncExpr *) node)->args, scales);
+		case T_OpExpr:
+			return scales_of_function(query, get_opcode(((OpExpr *) node)->opno), ((OpExpr *) node)->args, scales);
+		case T_CaseExpr:
+			foreach(lc, ((CaseExpr *) node)->args)
+				if (!scales_of(query, (Node *) lfirst_node(CaseWhen, lc)->result, scales))
+					return false;
+			return ((CaseExpr *) node)->defresult == NULL || scales_of(query, (Node *) ((CaseExpr *) node)->defresult, scales);
+		case T_CoalesceExpr:
+			foreach(lc, ((CoalesceExpr *) node)->args)
+				if (!scales_of(query, lfirst(lc), scales))
+					return false;
+			return true;
+		default:
+			return false;
+	}
+}
+
+/*
+ * Counters
+ */
+
+static EltCounter *
+add_counter(AggPlan *plan, Oid type, const char *sql_type, char *init, char *delta, const char *zero)
+{
+	EltCounter *counter;
+	ListCell   *lc;
+
+	foreach(lc, plan->part->counters)
+	{
+		counter = lfirst(lc);
+		if (strcmp(counter->init, init) == 0)
+			return counter;
+	}
+	counter = palloc0(sizeof(EltCounter));
+	counter->name = psprintf("_elt_c%d", list_length(plan->part->counters) + 1);
+	counter->type = sql_type;
+	counter->oid = type;
+	counter->typmod = -1;
+	counter->init = init;
+	counter->delta = delta;
+	counter->zero = zero;
+	plan->part->counters = lappend(plan->part->counters, counter);
+	return counter;
+}
+
+/* Rows for which a condition holds. */
+static EltCounter *
+count_where(AggPlan *plan, const char *condition)
+{
+	return add_counter(plan, INT8OID, "bigint", psprintf("pg_catalog.count(*) FILTER (WHERE %s)", condition),
+					   psprintf("COALESCE(pg_catalog.sum(_elt_w) FILTER (WHERE %s), 0)::bigint", condition), "0");
+}
+
+static char *
+also(const char *condition, const char *filter)
+{
+	return filter == NULL ? pstrdup(condition) : psprintf("%s AND %s", condition, filter);
+}
+
+/* A sum of integers or numerics; its text, and that of the number of rows in it. */
+static bool
+plan_sum(AggPlan *plan, Aggref *aggref, const char *x, const char *filter, char **sum, char **count)
+{
+	Node	   *arg = (Node *) linitial_node(TargetEntry, aggref->args)->expr;
+	Oid			type = exprType(arg);
+	List	   *scales = NIL;
+	EltCounter *present = NULL;
+	EltCounter *total;
+	EltCounter *nan;
+	StringInfoData scale;
+	char	   *condition;
+
+	if (type == NUMERICOID && (!scales_of(plan->query, arg, &scales) || list_length(scales) > MAX_SCALES))
+		return false;
+	present = count_where(plan, also(psprintf("%s IS NOT NULL", x), filter));
+	*count = present->name;
+	if (type == INT2OID || type == INT4OID)
+	{
+		condition = filter == NULL ? "" : psprintf(" FILTER (WHERE %s)", filter);
+		total = add_counter(plan, INT8OID, "bigint", psprintf("COALESCE(pg_catalog.sum(%s)%s, 0)", x, condition),
+							psprintf("COALESCE(pg_catalog.sum(_elt_w OPERATOR(pg_catalog.*) %s)%s, 0)::bigint", x, condition), "0");
+		*sum = total->name;
+		return true;
+	}
+	if (type == INT8OID)
+	{
+		condition = filter == NULL ? "" : psprintf(" FILTER (WHERE %s)", filter);
+		total = add_counter(plan, NUMERICOID, "numeric", psprintf("COALESCE(pg_catalog.sum(%s)%s, 0)", x, condition),
+							psprintf("COALESCE(pg_catalog.sum(_elt_w::numeric OPERATOR(pg_catalog.*) %s::numeric)%s, 0)", x, condition), "0");
+		*sum = total->name;
+		return true;
+	}
+	condition = psprintf(" FILTER (WHERE %s)", also(psprintf("%s OPERATOR(pg_catalog.<>) 'NaN'::numeric", x), filter));
+	total = add_counter(plan, NUMERICOID, "numeric", psprintf("COALESCE(pg_catalog.sum(%s)%s, 0)", x, condition),
+						psprintf("COALESCE(pg_catalog.sum(_elt_w::numeric OPERATOR(pg_catalog.*) %s)%s, 0)", x, condition), "0");
+	nan = count_where(plan, also(psprintf("%s OPERATOR(pg_catalog.=) 'NaN'::numeric", x), filter));
+	initStringInfo(&scale);
+	list_sort(scales, list_int_cmp);
+	if (list_length(scales) == 1)
+		appendStringInfo(&scale, "%d", linitial_int(scales));
+	else
+	{
+		appendStringInfoString(&scale, "CASE");
+		for (int i = list_length(scales) - 1; i >= 0; i--)
+		{
+			EltCounter *rows = count_where(plan, also(psprintf("pg_catalog.scale(%s) OPERATOR(pg_catalog.=) %d", x, list_nth_int(scales, i)), filter));
+
+			appendStringInfo(&scale, " WHEN %s OPERATOR(pg_catalog.>) 0 THEN %d", rows->name, list_nth_int(scales, i));
+		}
+		appendStringInfoString(&scale, " ELSE 0 END");
+	}
+	*sum = psprintf("CASE WHEN %s OPERATOR(pg_catalog.>) 0 THEN 'NaN'::numeric ELSE pg_catalog.round(%s, %s) END", nan->name, total->name, scale.data);
+	return true;
+}
+
+static bool
+plan_extreme(AggPlan *plan, Aggref *aggref, const char *x, const char *filter, char **final)
+{
+	Node	   *arg = (Node *) linitial_node(TargetEntry, aggref->args)->expr;
+	char	   *name = get_func_name(aggref->aggfnoid);
+	List	   *scales = NIL;
+	EltCounter *counter;
+	TypeCacheEntry *entry = lookup_type_cache(exprType(arg), TYPECACHE_LT_OPR | TYPECACHE_GT_OPR);
+
+	if (aggref->aggtype != exprType(arg) || !OidIsValid(entry->lt_opr) || !OidIsValid(entry->gt_opr))
+		return false;
+	if (!is_exact_type(exprType(arg), exprCollation(arg)) &&
+		!(exprType(arg) == NUMERICOID && scales_of(plan->query, arg, &scales) && list_length(scales) == 1))
+		return false;
+	counter = add_counter(plan, exprType(arg), format_type_with_typemod(exprType(arg), exprTypmod(arg)),
+						  psprintf("pg_catalog.%s(%s)%s", name, x, filter == NULL ? "" : psprintf(" FILTER (WHERE %s)", filter)),
+						  psprintf("pg_catalog.%s(%s) FILTER (WHERE %s)", name, x, also("_elt_w OPERATOR(pg_catalog.>) 0", filter)), NULL);
+	counter->typmod = exprTypmod(arg);
+	counter->collation = exprCollation(arg);
+	counter->extreme = psprintf("pg_catalog.%s(%s) FILTER (WHERE %s)", name, x, also("_elt_w OPERATOR(pg_catalog.<) 0", filter));
+	/* more extreme than */
+	counter->beyond = elt_operator_name(strcmp(name, "max") == 0 ? entry->gt_opr : entry->lt_opr);
+	*final = counter->name;
+	return true;
+}
+
+/* The SQL over counters that gives an aggregate's result, NULL: it cannot be told from counters. */
+static char *
+plan_counters(AggPlan *plan, Aggref *aggref)
+{
+	char	   *name = get_func_name(aggref->aggfnoid);
+	char	   *filter = NULL;
+	char	   *x = NULL;
+	char	   *sum;
+	char	   *count;
+	Oid			type = InvalidOid;
+	char	   *final;
+
+	if (get_func_namespace(aggref->aggfnoid) != PG_CATALOG_NAMESPACE || aggref->aggkind != AGGKIND_NORMAL || aggref->aggvariadic ||
+		(aggref->aggdistinct != NIL && strcmp(name, "min") != 0 && strcmp(name, "max") != 0))
+		return NULL;
+	if (aggref->aggfilter != NULL)
+		filter = psprintf("i%d", input_column(plan, (Node *) aggref->aggfilter));
+	if (aggref->aggstar)
+		return filter == NULL ? pstrdup("_elt_n") : count_where(plan, filter)->name;
+	if (aggref->args != NIL)
+	{
+		type = exprType((Node *) linitial_node(TargetEntry, aggref->args)->expr);
+		x = psprintf("i%d", input_column(plan, (Node *) linitial_node(TargetEntry, aggref->args)->expr));
+	}
+	if (strcmp(name, "count") == 0)
+		return count_where(plan, also(psprintf("%s IS NOT NULL", x), filter))->name;
+	if ((strcmp(name, "sum") == 0 || strcmp(name, "avg") == 0) &&
+		(type == INT2OID || type == INT4OID || type == INT8OID || type == NUMERICOID))
+	{
+		if (!plan_sum(plan, aggref, x, filter, &sum, &count))
+			return NULL;
+		if (strcmp(name, "sum") == 0)
+			return psprintf("CASE WHEN %s OPERATOR(pg_catalog.>) 0 THEN %s END", count, sum);
+		return psprintf("CASE WHEN %s OPERATOR(pg_catalog.>) 0 THEN (%s)::numeric OPERATOR(pg_catalog./) %s::numeric END", count, sum, count);
+	}
+	if ((strcmp(name, "min") == 0 || strcmp(name, "max") == 0) && plan_extreme(plan, aggref, x, filter, &final))
+		return final;
+	if (strcmp(name, "bool_and") == 0 || strcmp(name, "every") == 0 || strcmp(name, "bool_or") == 0)
+	{
+		bool		is_or = strcmp(name, "bool_or") == 0;
+
+		count = count_where(plan, also(psprintf("%s IS NOT NULL", x), filter))->name;
+		sum = count_where(plan, also(psprintf("%s IS %s", x, is_or ? "TRUE" : "FALSE"), filter))->name;
+		return psprintf("CASE WHEN %s OPERATOR(pg_catalog.>) 0 THEN %s OPERATOR(pg_catalog.%s) 0 END", count, sum, is_or ? ">" : "=");
+	}
+	return NULL;
+}
+
+/* Can a group's row stay while rows come and go? Not where its key could then show another of several equal values. */
+static bool
+keys_are_exact(AggPlan *plan, List *keys)
+{
+	ListCell   *lc;
+
+	foreach(lc, keys)
+	{
+		List	   *scales = NIL;
+
+		if (is_exact_type(exprType(lfirst(lc)), exprCollation(lfirst(lc))))
+			continue;
+		if (exprType(lfirst(lc)) == NUMERICOID && scales_of(plan->query, lfirst(lc), &scales) && list_length(scales) == 1)
+			continue;
+		return false;
+	}
+	return true;
+}
+
+/*
+ * The query that computes groups anew
+ */
+
+static Node *
+over_input(AggPlan *plan, Node *expr)
+{
+	int			column = input_column(plan, expr);
+
+	return (Node *) makeVar(1, column, exprType(expr), exprTypmod(expr), exprCollation(expr), 0);
+}
+
+/* Direct arguments are made of keys and constants. */
+static Node *
+direct_mutator(Node *node, void *context)
+{
+	AggPlan    *plan = context;
+	int			column = 0;
+	ListCell   *lc;
+
+	if (node == NULL)
+		return NULL;
+	foreach(lc, plan->exprs)
+	{
+		column++;
+		if (equal(lfirst(lc), node))
+			return (Node *) makeVar(1, column, exprType(node), exprTypmod(node), exprCollation(node), 0);
+	}
+	return expression_tree_mutator(node, direct_mutator, context);
+}
+
+static Aggref *
+aggref_over_input(AggPlan *plan, Aggref *aggref)
+{
+	Aggref	   *result = copyObject(aggref);
+	ListCell   *lc;
+
+	foreach(lc, result->args)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		tle->expr = (Expr *) over_input(plan, (Node *) tle->expr);
+	}
+	if (result->aggfilter != NULL)
+		result->aggfilter = (Expr *) over_input(plan, (Node *) result->aggfilter);
+	result->aggdirectargs = (List *) direct_mutator((Node *) result->aggdirectargs, plan);
+	return result;
+}
+
+static void
+plan_anew(AggPlan *plan, EltGrouped *grouped)
+{
+	List	   *targets = NIL;
+	List	   *clauses = NIL;
+	int			resno = 0;
+	EltColumn  *columns;
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	forboth(lc, grouped->keys, lc2, grouped->equals)
+	{
+		TargetEntry *tle;
+		SortGroupClause *clause = makeNode(SortGroupClause);
+
+		resno++;
+		tle = makeTargetEntry((Expr *) over_input(plan, lfirst(lc)), resno, psprintf("k%d", resno), false);
+		tle->ressortgroupref = clause->tleSortGroupRef = resno;
+		clause->eqop = lfirst_oid(lc2);
+		get_sort_group_operators(exprType(lfirst(lc)), false, false, false, &clause->sortop, NULL, NULL, &clause->hashable);
+		targets = lappend(targets, tle);
+		clauses = lappend(clauses, clause);
+	}
+	foreach(lc, grouped->aggs)
+	{
+		resno++;
+		targets = lappend(targets, makeTargetEntry((Expr *) aggref_over_input(plan, lfirst(lc)), resno, psprintf("a%d", resno), false));
+	}
+	columns = palloc0(sizeof(EltColumn) * (list_length(plan->exprs) + 1));
+	for (int i = 0; i < list_length(plan->exprs); i++)
+		columns[i].name = psprintf("i%d", i + 1);
+	plan->part->aggregate = elt_select_from_input("elt_in", columns, list_length(plan->exprs));
+	plan->part->aggregate->targetList = targets;
+	plan->part->aggregate->groupClause = clauses;
+	plan->part->aggregate->hasAggs = true;
+	/* no key and no aggregate: one row all the same */
+	if (clauses == NIL && grouped->aggs == NIL)
+		plan->part->aggregate->havingQual = makeBoolConst(true, false);
+}
+
+/* The columns of elt_final, and the output as a query over them. */
+static void
+finish_output(AggPlan *plan, EltGrouped *grouped)
+{
+	EltPart    *part = plan->part;
+	int			nfinal = list_length(grouped->keys) + list_length(grouped->aggs);
+	EltColumn  *columns = palloc0(sizeof(EltColumn) * (nfinal + list_length(part->counters) + 1));
+	List	   *targets = part->output->targetList;
+	ListCell   *lc;
+	int			n = 0;
+
+	for (int i = 0; i < list_length(grouped->keys); i++)
+		columns[n++].name = psprintf("k%d", i + 1);
+	for (int i = 0; i < list_length(grouped->aggs); i++, n++)
+		columns[n].name = psprintf("a%d", n + 1);
+	if (part->method == ELT_COUNTERS)
+	{
+		columns[n++].name = "_elt_n";
+		elt_part_add_hidden(part, "_elt_n", INT8OID, -1, InvalidOid, (Expr *) makeVar(1, n, INT8OID, -1, InvalidOid, 0));
+		targets = part->output->targetList;
+		foreach(lc, part->counters)
+		{
+			EltCounter *counter = lfirst(lc);
+
+			columns[n++].name = counter->name;
+			elt_part_add_hidden(part, counter->name, counter->oid, counter->typmod, counter->collation,
+								(Expr *) makeVar(1, n, counter->oid, counter->typmod, counter->collation, 0));
+			targets = part->output->targetList;
+		}
+	}
+	part->output = elt_select_from_input("elt_final", columns, n);
+	part->output->targetList = targets;
+}
+
+List *
+elt_aggregate_plan(EltPart *part, EltGrouped *grouped, Query *query)
+{
+	AggPlan		plan = {part, query, list_copy(grouped->keys)};
+	ListCell   *lc;
+
+	part->method = ELT_COUNTERS;
+	if (!keys_are_exact(&plan, grouped->keys))
+	{
+		part->method = ELT_KEYS;
+		part->reason = ELT_WHY_KEY_IMAGE;
+	}
+	foreach(lc, grouped->aggs)
+	{
+		char	   *final = part->method == ELT_COUNTERS ? plan_counters(&plan, lfirst(lc)) : NULL;
+
+		if (final != NULL)
+		{
+			part->finals = lappend(part->finals, makeString(final));
+			continue;
+		}
+		if (part->reason == NULL)
+		{
+			part->reason = ELT_WHY_AGGREGATE;
+			part->what = get_func_name(((Aggref *) lfirst(lc))->aggfnoid);
+		}
+		part->method = ELT_KEYS;
+	}
+	if (part->method == ELT_KEYS)
+	{
+		part->counters = part->finals = NIL;
+		plan.exprs = list_copy(grouped->keys);
+		plan_anew(&plan, grouped);
+	}
+	finish_output(&plan, grouped);
+	return plan.exprs;
+}

@@ -1,0 +1,360 @@
+/*
+ * split.c
+ *	  A query level that selects, joins and filters, as blocks to be united: what is not linear in any of its tables is rewritten.
+ *
+ *	  A FULL JOIN B ON p	   A LEFT JOIN B ON p, UNION ALL B with NULLs for A, WHERE NOT EXISTS (A ON p)
+ *	  (A UNION ALL B) JOIN C   A JOIN C, UNION ALL B JOIN C
+ *
+ * Only where rows are preserved from there to the top: elsewhere such constructs are evaluated as they are. Pure functions of query trees.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteManip.h"
+
+#include "view/shape.h"
+
+#define MAX_BLOCKS	32
+
+Bitmapset *
+elt_relids_in(Node *node)
+{
+	Bitmapset  *relids = NULL;
+	ListCell   *lc;
+
+	if (node == NULL)
+		return NULL;
+	check_stack_depth();
+	if (IsA(node, RangeTblRef))
+		return bms_make_singleton(((RangeTblRef *) node)->rtindex);
+	if (IsA(node, JoinExpr))
+	{
+		JoinExpr   *join = (JoinExpr *) node;
+
+		relids = bms_union(elt_relids_in(join->larg), elt_relids_in(join->rarg));
+		return join->rtindex > 0 ? bms_add_member(relids, join->rtindex) : relids;
+	}
+	foreach(lc, castNode(FromExpr, node)->fromlist)
+		relids = bms_join(relids, elt_relids_in(lfirst(lc)));
+	return relids;
+}
+
+/*
+ * Seen from one level further in
+ */
+
+typedef struct PushDown
+{
+	Bitmapset  *kept;			/* that are in the new level's FROM */
+	int			depth;
+} PushDown;
+
+static bool
+push_down_walker(Node *node, void *context)
+{
+	PushDown   *push = context;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var))
+	{
+		Var		   *var = (Var *) node;
+
+		if ((int) var->varlevelsup > push->depth ||
+			((int) var->varlevelsup == push->depth && !bms_is_member(var->varno, push->kept)))
+			var->varlevelsup++;
+		return false;
+	}
+	if (IsA(node, Query))
+	{
+		push->depth++;
+		(void) query_tree_walker((Query *) node, push_down_walker, context, QTW_IGNORE_JOINALIASES);
+		push->depth--;
+		return false;
+	}
+	return expression_tree_walker(node, push_down_walker, context);
+}
+
+static TargetEntry *
+one(void)
+{
+	return makeTargetEntry((Expr *) makeConst(INT4OID, -1, InvalidOid, sizeof(int32), Int32GetDatum(1), false, true), 1, pstrdup("one"), false);
+}
+
+Query *
+elt_push_down(Query *query, Node *from, List *quals)
+{
+	Query	   *result = makeNode(Query);
+	PushDown	push = {elt_relids_in(from), 0};
+	int			rti = 0;
+	ListCell   *lc;
+
+	result->commandType = CMD_SELECT;
+	result->querySource = QSRC_ORIGINAL;
+	result->canSetTag = true;
+	result->rtable = copyObject(query->rtable);
+#if PG_VERSION_NUM >= 160000
+	result->rteperminfos = copyObject(query->rteperminfos);
+#endif
+	foreach(lc, result->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		/* what is not read here must not be looked at */
+		if (!bms_is_member(++rti, push.kept))
+		{
+			rte->rtekind = RTE_RESULT;
+			rte->subquery = NULL;
+			rte->functions = NIL;
+			rte->joinaliasvars = NIL;
+		}
+	}
+	result->jointree = makeFromExpr(IsA(from, FromExpr) ? copyObject(((FromExpr *) from)->fromlist) : list_make1(copyObject(from)),
+									(Node *) make_ands_explicit(copyObject(quals)));
+	if (quals == NIL)
+		result->jointree->quals = NULL;
+	result->targetList = list_make1(one());
+	result->hasSubLinks = true;
+	/* the range table's subqueries are one level further in already */
+	push.depth = 0;
+	(void) push_down_walker((Node *) result->jointree, &push);
+	foreach(lc, result->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (rte->rtekind != RTE_JOIN && rte->rtekind != RTE_RESULT)
+			(void) range_table_entry_walker(rte, push_down_walker, &push, QTW_IGNORE_JOINALIASES);
+	}
+	return result;
+}
+
+/*
+ * FULL JOIN
+ */
+
+typedef struct Nullify
+{
+	Bitmapset  *relids;
+	int			depth;
+	JoinExpr   *skip;			/* not in here */
+} Nullify;
+
+static Node *
+nullify_mutator(Node *node, void *context)
+{
+	Nullify    *nullify = context;
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var))
+	{
+		Var		   *var = (Var *) node;
+
+		if ((int) var->varlevelsup == nullify->depth && bms_is_member(var->varno, nullify->relids))
+			return (Node *) makeNullConst(var->vartype, var->vartypmod, var->varcollid);
+		return copyObject(node);
+	}
+	if (IsA(node, Query))
+	{
+		Query	   *result;
+
+		nullify->depth++;
+		result = query_tree_mutator((Query *) node, nullify_mutator, context, QTW_IGNORE_JOINALIASES);
+		nullify->depth--;
+		return (Node *) result;
+	}
+	return expression_tree_mutator(node, nullify_mutator, context);
+}
+
+/* The first FULL JOIN that rows pass through on the way to the top, and where it hangs. */
+static Node **
+find_full(Node **at)
+{
+	Node	   *node = *at;
+
+	if (IsA(node, FromExpr))
+	{
+		ListCell   *lc;
+
+		foreach(lc, ((FromExpr *) node)->fromlist)
+		{
+			Node	  **found = find_full((Node **) &lfirst(lc));
+
+			if (found != NULL)
+				return found;
+		}
+	}
+	else if (IsA(node, JoinExpr))
+	{
+		JoinExpr   *join = (JoinExpr *) node;
+		Node	  **found = NULL;
+
+		if (join->jointype == JOIN_FULL)
+			return at;
+		if (join->jointype != JOIN_RIGHT)
+			found = find_full(&join->larg);
+		if (found == NULL && join->jointype != JOIN_LEFT)
+			found = find_full(&join->rarg);
+		return found;
+	}
+	return NULL;
+}
+
+static void
+add_qual(Query *query, Node *qual)
+{
+	query->jointree->quals = (Node *) (query->jointree->quals == NULL ? (Expr *) qual :
+									   makeBoolExpr(AND_EXPR, list_make2(query->jointree->quals, qual), -1));
+	query->hasSubLinks = true;
+}
+
+static Node *
+not_exists(Query *subselect)
+{
+	SubLink    *link = makeNode(SubLink);
+
+	link->subLinkType = EXISTS_SUBLINK;
+	link->subselect = (Node *) subselect;
+	link->location = -1;
+	return (Node *) makeBoolExpr(NOT_EXPR, list_make1(link), -1);
+}
+
+/* Rows of the right side that have no match, with NULLs for the left side. */
+static Query *
+unmatched(Query *query)
+{
+	Query	   *result = copyObject(query);
+	Node	  **at = find_full((Node **) &result->jointree);
+	JoinExpr   *join = castNode(JoinExpr, *at);
+	Query	   *left = elt_push_down(result, join->larg, join->quals != NULL ? list_make1(join->quals) : NIL);
+	Nullify		nullify = {elt_relids_in(join->larg), 0, NULL};
+
+	*at = join->rarg;
+	result = query_tree_mutator(result, nullify_mutator, &nullify, QTW_IGNORE_JOINALIASES);
+	add_qual(result, not_exists(left));
+	return result;
+}
+
+/*
+ * UNION ALL
+ */
+
+/* The branches of a tree of UNION ALL as Querys; NIL: it is something else, or the branches give other types than the whole. */
+static List *
+branches(Query *query, Node *node)
+{
+	SetOperationStmt *op;
+	List	   *left;
+	List	   *right;
+
+	if (IsA(node, RangeTblRef))
+	{
+		Query	   *branch = rt_fetch(((RangeTblRef *) node)->rtindex, query->rtable)->subquery;
+		ListCell   *lc1;
+		ListCell   *lc2;
+
+		forboth(lc1, query->targetList, lc2, branch->targetList)
+		{
+			TargetEntry *whole = lfirst_node(TargetEntry, lc1);
+			TargetEntry *part = lfirst_node(TargetEntry, lc2);
+
+			if (exprType((Node *) whole->expr) != exprType((Node *) part->expr))
+				return NIL;
+		}
+		branch = copyObject(branch);
+		/* it hangs one level higher now */
+		IncrementVarSublevelsUp((Node *) branch, -1, 2);
+		return list_make1(branch);
+	}
+	op = castNode(SetOperationStmt, node);
+	if (op->op != SETOP_UNION || !op->all)
+		return NIL;
+	left = branches(query, op->larg);
+	right = branches(query, op->rarg);
+	return left == NIL || right == NIL ? NIL : list_concat(left, right);
+}
+
+static bool
+is_union_all(Query *query)
+{
+	return query->setOperations != NULL && query->sortClause == NIL && query->limitCount == NULL && query->limitOffset == NULL &&
+		branches(query, query->setOperations) != NIL;
+}
+
+/* A UNION ALL in FROM that rows pass through on the way to the top: its index, or 0. */
+static int
+find_union(Query *query, Node *node)
+{
+	int			found = 0;
+
+	if (IsA(node, RangeTblRef))
+	{
+		RangeTblEntry *rte = rt_fetch(((RangeTblRef *) node)->rtindex, query->rtable);
+
+		return rte->rtekind == RTE_SUBQUERY && is_union_all(rte->subquery) ? ((RangeTblRef *) node)->rtindex : 0;
+	}
+	if (IsA(node, FromExpr))
+	{
+		ListCell   *lc;
+
+		foreach(lc, ((FromExpr *) node)->fromlist)
+			if ((found = find_union(query, lfirst(lc))) != 0)
+				return found;
+		return 0;
+	}
+	else
+	{
+		JoinExpr   *join = castNode(JoinExpr, node);
+
+		if (join->jointype != JOIN_RIGHT)
+			found = find_union(query, join->larg);
+		if (found == 0 && join->jointype != JOIN_LEFT)
+			found = find_union(query, join->rarg);
+		return found;
+	}
+}
+
+List *
+elt_split_blocks(Query *query)
+{
+	List	   *todo;
+	List	   *done = NIL;
+	List	   *whole = query->setOperations != NULL && is_union_all(query) ? branches(query, query->setOperations) : NIL;
+
+	todo = whole != NIL ? whole : list_make1(query);
+	while (todo != NIL && list_length(todo) + list_length(done) <= MAX_BLOCKS)
+	{
+		Query	   *next = linitial_node(Query, todo);
+		int			rti;
+
+		todo = list_delete_first(todo);
+		if (find_full((Node **) &next->jointree) != NULL)
+		{
+			Query	   *matched = copyObject(next);
+			JoinExpr   *join = castNode(JoinExpr, *find_full((Node **) &matched->jointree));
+
+			join->jointype = JOIN_LEFT;
+			rt_fetch(join->rtindex, matched->rtable)->jointype = JOIN_LEFT;
+			todo = lcons(matched, lcons(unmatched(next), todo));
+		}
+		else if ((rti = find_union(next, (Node *) next->jointree)) != 0)
+		{
+			List	   *parts = branches(rt_fetch(rti, next->rtable)->subquery, rt_fetch(rti, next->rtable)->subquery->setOperations);
+			ListCell   *lc;
+
+			foreach(lc, parts)
+			{
+				Query	   *copy = copyObject(next);
+
+				rt_fetch(rti, copy->rtable)->subquery = lfirst_node(Query, lc);
+				todo = lappend(todo, copy);
+			}
+		}
+		else
+			done = lappend(done, next);
+	}
+	return todo == NIL ? done : NIL;
+}

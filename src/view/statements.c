@@ -1,0 +1,524 @@
+/*
+ * statements.c
+ *	  The statements by which a part is computed and follows changes.
+ *
+ *	  elt_delta_n, elt_old_n, elt_was_n, elt_new_n	  states of source n
+ *	  elt_in		the rows of the part's blocks, i1.., or their change, with _elt_w
+ *	  elt_state		groups: keys k1.., _elt_n, counters
+ *	  elt_final		groups: keys k1.., results of aggregates, _elt_n, counters
+ *
+ * All is read under the pinned search_path, so operators of pg_catalog need no qualification. Pure functions.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "lib/stringinfo.h"
+#include "nodes/value.h"
+#include "parser/parse_oper.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/typcache.h"
+
+#include "base/sql.h"
+#include "view/block.h"
+#include "view/statements.h"
+
+char *
+elt_column_list(EltPart *part, const char *prefix, int n)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (int i = 0; i < n; i++)
+		appendStringInfo(&sql, "%s%s%s", i > 0 ? ", " : "", prefix, quote_identifier(part->columns[i].name));
+	return sql.data;
+}
+
+char *
+elt_operator_equals(const EltColumn *column)
+{
+	return elt_operator_name(column->equals);
+}
+
+/*
+ * States
+ */
+
+static char *
+source_columns(EltSource *source, const char *prefix)
+{
+	StringInfoData sql;
+	ListCell   *lc;
+
+	initStringInfo(&sql);
+	foreach(lc, source->names)
+		if (strVal(lfirst(lc))[0] != '\0')
+			appendStringInfo(&sql, "%s%s%s", sql.len > 0 ? ", " : "", prefix, quote_identifier(strVal(lfirst(lc))));
+	return sql.data;
+}
+
+static char *
+source_now(EltPlaces *places, EltSource *source)
+{
+	if (source->part == NULL)
+		return elt_qualified_name(source->relid);
+	return psprintf("elt_new_%d", source->number);
+}
+
+/* d and n have the same key. */
+static char *
+source_match(EltSource *source)
+{
+	StringInfoData sql;
+	StringInfoData left;
+	StringInfoData right;
+	ListCell   *lc;
+
+	initStringInfo(&sql);
+	initStringInfo(&left);
+	initStringInfo(&right);
+	foreach(lc, source->key)
+	{
+		const char *name = quote_identifier(strVal(list_nth(source->names, lfirst_int(lc) - 1)));
+		const char *separator = sql.len > 0 ? " AND " : "";
+
+		if (source->part == NULL)
+		{
+			Oid			type = get_atttype(source->relid, lfirst_int(lc));
+			Oid			equals;
+
+			get_sort_group_operators(type, false, true, false, NULL, &equals, NULL, NULL);
+			appendStringInfo(&sql, "%sd.%s %s n.%s", separator, name, elt_operator_name(equals), name);
+		}
+		else if (source->part->columns[lfirst_int(lc) - 1].notnull)
+			appendStringInfo(&sql, "%sd.%s %s n.%s", separator, name,
+							 elt_operator_equals(&source->part->columns[lfirst_int(lc) - 1]), name);
+		else
+		{
+			appendStringInfo(&sql, "%sd.%s IS NOT DISTINCT FROM n.%s", separator, name, name);
+			appendStringInfo(&left, "%sd.%s", left.len > 0 ? ", " : "", name);
+			appendStringInfo(&right, "%sn.%s", right.len > 0 ? ", " : "", name);
+		}
+	}
+	/* something that can be hashed */
+	if (left.len > 0)
+		appendStringInfo(&sql, " AND hash_record_extended(ROW(%s), 0) = hash_record_extended(ROW(%s), 0)", left.data, right.data);
+	return sql.data;
+}
+
+static char *
+define_was(EltPlaces *places, EltSource *source)
+{
+	char	   *columns = source_columns(source, "");
+	char	   *of_n = source_columns(source, "n.");
+	char	   *of_d = source_columns(source, "d.");
+	int			n = source->number;
+
+	if (source->key != NIL)
+		return psprintf("SELECT %s FROM %s n WHERE NOT EXISTS (SELECT FROM elt_delta_%d d WHERE d._elt_w > 0 AND %s) "
+						"UNION ALL SELECT %s FROM elt_delta_%d d WHERE d._elt_w < 0",
+						of_n, source_now(places, source), n, source_match(source), of_d, n);
+	/* rows beyond those that were added, by image */
+	return psprintf("SELECT %s FROM (SELECT %s, d._elt_w, row_number() OVER (PARTITION BY d._elt_i) AS _elt_r FROM %s n LEFT JOIN "
+					"(SELECT *, row_number() OVER () AS _elt_i FROM elt_delta_%d WHERE _elt_w > 0) d "
+					"ON elt.row_hash(ROW(%s)) = elt.row_hash(ROW(%s)) AND ROW(%s) *= ROW(%s)) x WHERE _elt_w IS NULL OR _elt_r > _elt_w "
+					"UNION ALL SELECT %s FROM elt_delta_%d d, generate_series(1, - d._elt_w) WHERE d._elt_w < 0",
+					columns, of_n, source_now(places, source), n, of_n, of_d, of_n, of_d, of_d, n);
+}
+
+static char *
+define_state(EltPlaces *places, EltSource *source, const char *state)
+{
+	char	   *columns = source_columns(source, "");
+
+	if (strcmp(state, "new") == 0)
+		return psprintf("SELECT %s FROM %s%s", columns, places->storages[source->part->number],
+						source->part->shown >= 0 ? " WHERE _elt_shown" : "");
+	if (strcmp(state, "old") == 0)
+		return psprintf("SELECT %s, 1::bigint AS _elt_w FROM %s UNION ALL SELECT %s, - _elt_w FROM elt_delta_%d",
+						columns, source_now(places, source), columns, source->number);
+	return define_was(places, source);
+}
+
+static bool
+mentions(const char *sql, const char *name)
+{
+	int			len = strlen(name);
+
+	for (const char *at = strstr(sql, name); at != NULL; at = strstr(at + 1, name))
+		if (at[len] < '0' || at[len] > '9')
+			return true;
+	return false;
+}
+
+/* WITH what `ctes` and `body` mention of states, then ctes (which may be empty), then body. */
+static char *
+with_states(EltPlaces *places, const char *ctes, const char *body)
+{
+	static const char *const states[] = {"new", "old", "was"};
+	char	   *all = psprintf("%s %s", ctes, body);
+	char	   *others = pstrdup("");
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	/* old and was read new */
+	for (int s = 2; s >= 0; s--)
+	{
+		ListCell   *lc;
+
+		foreach(lc, places->shape->sources)
+		{
+			EltSource  *source = lfirst(lc);
+			char	   *name = psprintf("elt_%s_%d", states[s], source->number);
+			char	   *definition;
+
+			if ((s == 0 && source->part == NULL) || !(mentions(all, name) || mentions(others, name)))
+				continue;
+			definition = psprintf("%s AS NOT MATERIALIZED (%s)", name, define_state(places, source, states[s]));
+			others = psprintf("%s%s%s", definition, others[0] != '\0' ? ", " : "", others);
+		}
+	}
+	if (others[0] != '\0' || ctes[0] != '\0')
+		appendStringInfo(&sql, "WITH %s%s%s ", others, others[0] != '\0' && ctes[0] != '\0' ? ", " : "", ctes);
+	appendStringInfoString(&sql, body);
+	return sql.data;
+}
+
+/*
+ * Input
+ */
+
+static char *
+input_names(EltPart *part, bool weighted)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (int i = 0; i < part->ninput; i++)
+		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", quote_identifier(part->input[i].name));
+	if (weighted)
+		appendStringInfo(&sql, "%s_elt_w", part->ninput > 0 ? ", " : "");
+	return sql.data;
+}
+
+static char *
+unite(List *queries)
+{
+	StringInfoData sql;
+	ListCell   *lc;
+
+	initStringInfo(&sql);
+	foreach(lc, queries)
+		appendStringInfo(&sql, "%s%s", sql.len > 0 ? " UNION ALL " : "", elt_query_text(lfirst(lc)));
+	return sql.data;
+}
+
+static char *
+delta_of_blocks(EltPlaces *places, EltPart *part, Bitmapset *changed, bool moved, TimestampTz then)
+{
+	List	   *terms = NIL;
+	ListCell   *lc;
+
+	foreach(lc, part->blocks)
+		terms = list_concat(terms, elt_block_delta(places->shape, lfirst_node(Query, lc), changed, moved, then));
+	return terms == NIL ? NULL : unite(terms);
+}
+
+char *
+elt_input_delta_sql(EltPlaces *places, EltPart *part, Bitmapset *changed, bool moved, TimestampTz then)
+{
+	char	   *terms = delta_of_blocks(places, part, changed, moved, then);
+
+	if (terms == NULL)
+		return NULL;
+	return with_states(places, psprintf("elt_in(%s) AS NOT MATERIALIZED (%s)", input_names(part, true), terms),
+					   psprintf("SELECT %s FROM elt_in", input_names(part, true)));
+}
+
+/* The condition that t, a storage, has the keys of k, a bag with columns k1... */
+static char *
+key_match(EltPart *part, EltNulls nulls)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (int i = 0; i < part->nkeys; i++)
+	{
+		EltColumn  *column = &part->columns[part->key_columns[i]];
+		const char *name = quote_identifier(column->name);
+		const char *separator = i > 0 ? " AND " : "";
+
+		if (nulls & (UINT64CONST(1) << i))
+			appendStringInfo(&sql, "%st.%s IS NULL", separator, name);
+		else
+			appendStringInfo(&sql, "%st.%s %s k.k%d", separator, name, elt_operator_equals(column), i + 1);
+	}
+	return sql.len == 0 ? pstrdup("true") : sql.data;
+}
+
+/* The present rows of the blocks, all or those of some keys. */
+static char *
+define_input(EltPlaces *places, EltPart *part, const char *keys, EltNulls nulls)
+{
+	StringInfoData sql;
+	ListCell   *lc;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "elt_in%s%s%s AS NOT MATERIALIZED (", part->ninput > 0 ? "(" : "", input_names(part, false), part->ninput > 0 ? ")" : "");
+	foreach(lc, part->blocks)
+	{
+		char	   *block = elt_query_text(elt_block_now(places->shape, lfirst_node(Query, lc)));
+
+		if (lc != list_head(part->blocks))
+			appendStringInfoString(&sql, " UNION ALL ");
+		if (keys == NULL)
+		{
+			appendStringInfoString(&sql, block);
+			continue;
+		}
+		appendStringInfo(&sql, "SELECT b.* FROM %s k, (%s) b(%s) WHERE ", keys, block, input_names(part, false));
+		for (int i = 0; i < part->nkeys; i++)
+		{
+			const char *name = quote_identifier(part->input[i].name);
+
+			if (nulls & (UINT64CONST(1) << i))
+				appendStringInfo(&sql, "%sb.%s IS NULL", i > 0 ? " AND " : "", name);
+			else
+				appendStringInfo(&sql, "%sb.%s %s k.k%d", i > 0 ? " AND " : "", name, elt_operator_equals(&part->input[i]), i + 1);
+		}
+	}
+	appendStringInfoChar(&sql, ')');
+	return sql.data;
+}
+
+/*
+ * Groups
+ */
+
+static void
+append_keys(StringInfo sql, EltPart *part, const char *prefix)
+{
+	for (int i = 0; i < part->nkeys; i++)
+		appendStringInfo(sql, "%s%s%d", i > 0 ? ", " : "", prefix, i + 1);
+}
+
+/* elt_final over elt_state. */
+static char *
+define_final(EltPart *part, const char *where)
+{
+	StringInfoData sql;
+	int			n = part->nkeys;
+	ListCell   *lc;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "elt_final AS (SELECT ");
+	append_keys(&sql, part, "k");
+	foreach(lc, part->finals)
+	{
+		n++;
+		appendStringInfo(&sql, "%s%s AS a%d", n > 1 ? ", " : "", strVal(lfirst(lc)), n);
+	}
+	appendStringInfo(&sql, "%s_elt_n", n > 0 ? ", " : "");
+	foreach(lc, part->counters)
+		appendStringInfo(&sql, ", %s", ((EltCounter *) lfirst(lc))->name);
+	appendStringInfo(&sql, " FROM elt_state%s)", where);
+	return sql.data;
+}
+
+/* elt_state from all rows of elt_in. */
+static char *
+define_state_anew(EltPart *part)
+{
+	StringInfoData sql;
+	ListCell   *lc;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "elt_state AS (SELECT ");
+	for (int i = 0; i < part->nkeys; i++)
+		appendStringInfo(&sql, "i%d AS k%d, ", i + 1, i + 1);
+	appendStringInfoString(&sql, "count(*) AS _elt_n");
+	foreach(lc, part->counters)
+		appendStringInfo(&sql, ", %s AS %s", ((EltCounter *) lfirst(lc))->init, ((EltCounter *) lfirst(lc))->name);
+	appendStringInfoString(&sql, " FROM elt_in");
+	if (part->nkeys > 0)
+	{
+		appendStringInfoString(&sql, " GROUP BY ");
+		append_keys(&sql, part, "i");
+	}
+	appendStringInfoChar(&sql, ')');
+	return sql.data;
+}
+
+char *
+elt_rows_sql(EltPlaces *places, EltPart *part, const char *keys, EltNulls nulls)
+{
+	char	   *input;
+
+	if (part->method == ELT_FULL)
+		return with_states(places, "", elt_query_text(elt_block_now(places->shape, part->query)));
+	input = define_input(places, part, keys, nulls);
+	if (part->kind == ELT_PART_ROWS)
+		return with_states(places, input, psprintf("SELECT %s FROM elt_in", input_names(part, false)));
+	if (part->kind == ELT_PART_WINDOW)
+		return with_states(places, input, elt_query_text(part->output));
+	if (part->method == ELT_COUNTERS)
+		input = psprintf("%s, %s, %s", input, define_state_anew(part), define_final(part, ""));
+	else
+	{
+		StringInfoData names;
+
+		initStringInfo(&names);
+		for (int i = 0; i < list_length(part->aggregate->targetList); i++)
+			appendStringInfo(&names, "%s%s%d", i > 0 ? ", " : "", i < part->nkeys ? "k" : "a", i + 1);
+		input = psprintf("%s, elt_final%s%s%s AS (%s)", input, names.len > 0 ? "(" : "", names.data, names.len > 0 ? ")" : "",
+						 elt_query_text(part->aggregate));
+	}
+	return with_states(places, input, elt_query_text(part->output));
+}
+
+char *
+elt_group_delta_sql(EltPlaces *places, EltPart *part, Bitmapset *changed, bool moved, TimestampTz then)
+{
+	char	   *terms = delta_of_blocks(places, part, changed, moved, then);
+	StringInfoData sql;
+	int			i = 0;
+	ListCell   *lc;
+
+	if (terms == NULL)
+		return NULL;
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT ");
+	for (int k = 0; k < part->nkeys; k++)
+		appendStringInfo(&sql, "i%d AS k%d, ", k + 1, k + 1);
+	appendStringInfoString(&sql, "COALESCE(sum(_elt_w), 0)::bigint AS _elt_n");
+	foreach(lc, part->counters)
+	{
+		EltCounter *counter = lfirst(lc);
+
+		i++;
+		appendStringInfo(&sql, ", %s AS d%d", counter->delta, i);
+		if (counter->extreme != NULL)
+			appendStringInfo(&sql, ", %s AS r%d", counter->extreme, i);
+	}
+	appendStringInfoString(&sql, " FROM elt_in");
+	if (part->nkeys > 0)
+	{
+		appendStringInfoString(&sql, " GROUP BY ");
+		append_keys(&sql, part, "i");
+	}
+	return with_states(places, psprintf("elt_in(%s) AS NOT MATERIALIZED (%s)", input_names(part, true), terms), sql.data);
+}
+
+/* elt_state: stored groups with the bag elt_d added. */
+static char *
+define_state_merged(EltPlaces *places, EltPart *part, EltNulls nulls)
+{
+	StringInfoData sql;
+	StringInfoData dirty;
+	int			i = 0;
+	ListCell   *lc;
+
+	initStringInfo(&sql);
+	initStringInfo(&dirty);
+	appendStringInfoString(&sql, "elt_state AS (SELECT ");
+	for (int k = 0; k < part->nkeys; k++)
+		appendStringInfo(&sql, "k.k%d, ", k + 1);
+	appendStringInfoString(&sql, "COALESCE(t._elt_n, 0) + k._elt_n AS _elt_n");
+	foreach(lc, part->counters)
+	{
+		EltCounter *c = lfirst(lc);
+
+		i++;
+		if (c->extreme == NULL)
+		{
+			appendStringInfo(&sql, ", COALESCE(t.%s, %s) + k.d%d AS %s", c->name, c->zero, i, c->name);
+			continue;
+		}
+		/* what was added is at least as extreme; else it is gone if what was removed is */
+		appendStringInfo(&sql, ", CASE WHEN t.%s IS NULL THEN k.d%d WHEN k.d%d IS NOT NULL AND NOT (t.%s %s k.d%d) THEN k.d%d ELSE t.%s END AS %s",
+						 c->name, i, i, c->name, c->beyond, i, i, c->name, c->name);
+		appendStringInfo(&dirty, "%s(t.%s IS NOT NULL AND k.r%d IS NOT NULL AND NOT (t.%s %s k.r%d) AND (k.d%d IS NULL OR t.%s %s k.d%d))",
+						 dirty.len > 0 ? " OR " : "", c->name, i, c->name, c->beyond, i, i, c->name, c->beyond, i);
+	}
+	appendStringInfo(&sql, ", COALESCE(%s, false) AS _elt_dirty FROM elt_d k LEFT JOIN %s t ON %s)", dirty.len > 0 ? dirty.data : "false",
+					 places->storages[part->number], key_match(part, nulls));
+	return sql.data;
+}
+
+char *
+elt_merged_rows_sql(EltPlaces *places, EltPart *part, EltNulls nulls)
+{
+	char	   *where = part->global ? " WHERE NOT _elt_dirty" : " WHERE NOT _elt_dirty AND _elt_n <> 0";
+
+	return with_states(places, psprintf("%s, %s", define_state_merged(places, part, nulls), define_final(part, where)),
+					   elt_query_text(part->output));
+}
+
+char *
+elt_dirty_keys_sql(EltPlaces *places, EltPart *part, EltNulls nulls)
+{
+	StringInfoData sql;
+	bool		extremes = false;
+	ListCell   *lc;
+
+	foreach(lc, part->counters)
+		extremes |= ((EltCounter *) lfirst(lc))->extreme != NULL;
+	if (!extremes)
+		return NULL;
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "WITH %s SELECT ", define_state_merged(places, part, nulls));
+	append_keys(&sql, part, "k");
+	appendStringInfo(&sql, " FROM elt_state WHERE _elt_dirty%s", part->global ? "" : " AND _elt_n <> 0");
+	return sql.data;
+}
+
+/*
+ * Stored rows
+ */
+
+static char *
+stored(EltPlaces *places, EltPart *part)
+{
+	bool		last = part->number == list_length(places->shape->parts);
+
+	return psprintf("SELECT %s, ctid AS _elt_tid, %s AS _elt_frozen FROM %s",
+					elt_column_list(part, "", part->ncolumns),
+					last && places->frozen != NULL ? psprintf("COALESCE((%s), false)", places->frozen) : "false",
+					places->storages[part->number]);
+}
+
+char *
+elt_stored_sql(EltPlaces *places, EltPart *part, const char *keys, EltNulls nulls)
+{
+	if (keys == NULL)
+		return stored(places, part);
+	return psprintf("SELECT %s, t._elt_tid, t._elt_frozen FROM %s k JOIN (%s) t ON %s", elt_column_list(part, "t.", part->ncolumns),
+					keys, stored(places, part), key_match(part, nulls));
+}
+
+char *
+elt_stored_by_hash_sql(EltPlaces *places, EltPart *part)
+{
+	StringInfoData row;
+
+	initStringInfo(&row);
+	for (int i = 0; i < part->noutput; i++)
+		appendStringInfo(&row, "%s%s", i > 0 ? ", " : "", quote_identifier(part->columns[i].name));
+	return psprintf("SELECT %s, t._elt_tid, t._elt_frozen FROM (SELECT DISTINCT elt.row_hash(ROW(%s)) AS h FROM elt_rows WHERE _elt_w < 0) k "
+					"JOIN (SELECT _elt_h, %s) t ON t._elt_h = k.h",
+					elt_column_list(part, "t.", part->ncolumns), row.data, stored(places, part) + strlen("SELECT "));
+}
+
+char *
+elt_keys_sql(EltPart *part, const char *bag, bool of_storage)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT DISTINCT ");
+	for (int i = 0; i < part->nkeys; i++)
+		appendStringInfo(&sql, "%s%s AS k%d", i > 0 ? ", " : "",
+						 quote_identifier(of_storage ? part->columns[part->key_columns[i]].name : part->input[i].name), i + 1);
+	appendStringInfo(&sql, " FROM %s", bag);
+	return sql.data;
+}

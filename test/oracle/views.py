@@ -165,6 +165,9 @@ class ViewWorld(World):
                 session.sql(f"SELECT elt.track('{table.name}')")
             cols = [Col(c.name, c.type_name) for c in table.columns]
             sources.append(Source(table.name, cols, table.key if table.primary else None, table=table if table.primary else None))
+            leaves = [m.name for m in table.members if m.leaf]
+            if leaves and rng.random() < 0.2:
+                sources.append(Source(rng.choice(leaves), cols, table.key if table.primary else None, 15))
             if table.referenced and rng.random() < 0.3:
                 sources.append(Source(table.referenced, [Col('id', 'int')], ['id'], 100))
         if rng.random() < 0.3:

@@ -1,7 +1,7 @@
 """Workloads of precomputed views: random queries over the tables of a workload, over lookups, ordinary views and each other."""
 
 from check import difference
-from consumers import CONSUMER_ERRORS, Consumer
+from consumers import CONSUMER_ERRORS, Consumer, Stream
 from expressions import Col
 from queries import LOOKUPS
 from schema import make_lookup, make_table
@@ -119,7 +119,6 @@ class ViewWorld(World):
     def __init__(self, seed, sessions):
         super().__init__(seed, sessions)
         self.schema = seed
-        self.dependents = {}
 
     def set_up(self):
         session, rng = self.readers[0], self.rng
@@ -133,6 +132,9 @@ class ViewWorld(World):
         count = rng.choice((1, 1, 2, 2, 3, 4, 5))
         while len(self.consumers) < count:
             self.add_view(sources)
+        if rng.random() < 0.15:
+            # another consumer of the same log
+            self.consumers.append(Stream('stream', rng.choice(self.tables), rng))
         if rng.random() < 0.6:
             for s in self.all_sessions():
                 s.sql("SET elt.segment_size = '64kB'; SET elt.batch_memory = '1MB'")
@@ -203,7 +205,8 @@ class ViewWorld(World):
     # ------------------------------------------------------------------------------------------------ consumers
 
     def reader(self, session, rng):
-        last = [c for c in self.consumers if c.created and not any(c in d.upstream for d in self.consumers)]
+        views = [c for c in self.consumers if isinstance(c, View)]
+        last = [c for c in views if c.created and not any(c in d.upstream for d in views)]
         if last and not session.live and rng.random() < 0.03:
             yield from self.drop_task(session, rng.choice(last), rng)
         else:

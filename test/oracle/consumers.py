@@ -117,6 +117,8 @@ class Stream(Consumer):
 
 
 class Load(Consumer):
+    called = 'elt.run'
+
     def __init__(self, name, node, table, query, mode, rng):
         super().__init__(name, table)
         self.node = node

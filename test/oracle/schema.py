@@ -1,6 +1,6 @@
 """Random source tables: their columns, keys, partitions and triggers, and the SQL that creates them."""
 
-from values import COMMON, DATA_TYPES, KEYS, TYPES
+from values import ALL_TYPES, COMMON, DATA_TYPES, KEYS
 
 KEY_RANGE = 40
 
@@ -9,7 +9,7 @@ class Column:
     def __init__(self, name, type_name, sql=None, nullable=True, generated=None):
         self.name = name
         self.type_name = type_name
-        self.type = TYPES[type_name]
+        self.type = ALL_TYPES[type_name]
         self.sql = sql or self.type.sql
         self.nullable = nullable
         self.generated = generated
@@ -68,6 +68,7 @@ class Table:
         self.truncated = 0          # how often, about
         self.extra = []             # columns added later, which consumers do not look at
         self.bulk = False           # sometimes gets many long rows at once
+        self.varied = False         # rows made by a query differ in all columns
         self.writable = True        # by writers: not the target of a load
 
     def names(self, generated=True):
@@ -201,7 +202,7 @@ def audited(name, columns, key, primary):
     return table
 
 
-def make_table(name, rng):
+def make_table(name, rng, common=COMMON, types=DATA_TYPES, audit=True):
     table = Table(name)
     keyed = rng.random() < 0.8
     partitioned = rng.random() < 0.45
@@ -211,7 +212,7 @@ def make_table(name, rng):
         table.key = [c.name for c in table.columns]
         table.primary = rng.random() < 0.85
     for n in range(rng.randint(2, 6)):
-        table.columns.append(Column(f'c{n + 1}', rng.choice(DATA_TYPES if n > 1 else COMMON)))
+        table.columns.append(Column(f'c{n + 1}', rng.choice(types if n > 1 else common)))
     table.columns.append(Column('n', 'int'))
     table.number = 'n'
 
@@ -254,7 +255,8 @@ def make_table(name, rng):
         table.ddl.append(f'INSERT INTO {name}_dim SELECT generate_series(-10, 120)')
         table.ddl.append(f'ALTER TABLE {name} ADD FOREIGN KEY (n) REFERENCES {name}_dim ON DELETE {rng.choice(("CASCADE", "SET NULL"))} ON UPDATE CASCADE')
         table.referenced = f'{name}_dim'
-    table.ddl += _audit(table)
+    if audit:
+        table.ddl += _audit(table)
     if table.key and rng.random() < 0.25:
         table.ddl += _nested_trigger(table, 'n')
     if rng.random() < 0.1:
@@ -262,4 +264,17 @@ def make_table(name, rng):
     table.bulk = any(c.type_name == 'long' for c in table.columns) and rng.random() < 0.1
     if table.primary and rng.random() < 0.2:
         table.images = 'key'
+    return table
+
+
+def make_lookup(name, rng):
+    """A small table, whose rows others refer to by their number: with a key, or with duplicates."""
+    table = Table(name)
+    table.primary = rng.random() < 0.7
+    table.key = ['id'] if table.primary else []
+    table.columns = [Key('id', 'int', True) if table.primary else Column('id', 'int'),
+                     Column('label', 'text'), Column('grp', 'int'), Column('n', 'int'), Column('price', 'amount')]
+    table.number = 'n'
+    columns = [c.ddl() for c in table.columns] + (['PRIMARY KEY (id)'] if table.key else [])
+    table.ddl = [f'CREATE TABLE {name} ({", ".join(columns)})']
     return table

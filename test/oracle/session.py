@@ -63,7 +63,7 @@ class Session:
 
     def sql(self, text, allow=(), copy=None):
         """Run statements; the rows of the last one. Errors with a code in allow raise Expected, others Failure."""
-        entry = [self.name, text, 'unfinished']
+        entry = [self.name, text, 'unfinished', copy]
         self.trace.append(entry)
         started = time.time()
         self.counts['statements'] += 1
@@ -78,7 +78,7 @@ class Session:
             entry[2] = message
             # where two lock waits follow each other closely, the server may call a lock timeout a request
             code = '55P03' if error.pgcode == '57014' and 'user request' in str(error) else error.pgcode
-            if code in allow:
+            if code in allow or code == '40001' and self.in_transaction and self.level == 'SERIALIZABLE':
                 self.counts['expected errors'] += 1
                 raise Expected(code, str(error)) from None
             raise Failure(f'{self.name}: {message}\n  in: {text[:1500]}') from None
@@ -105,4 +105,4 @@ class Session:
 
 
 def format_trace(trace):
-    return ''.join(f'[{name}] {text};\n        -- {result}\n' for name, text, result in trace)
+    return ''.join(f'[{name}] {text};\n        -- {result}\n' for name, text, result, _ in trace)

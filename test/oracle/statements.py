@@ -85,6 +85,9 @@ def insert_many(table, rng, start=None):
             expressions.append(f'i * {rng.randint(1, 19)} % 20')
         elif c.type_name == 'long':
             expressions.append(f'long_text({rng.randint(0, 1000000)} + i, {rng.choice((110, 110, 300)) if bulk else rng.choice((1, 50, 100))})')
+        elif table.varied:
+            cases = ' '.join(f'WHEN {k} THEN {c.literal(rng)}' for k in range(4))
+            expressions.append(f'CASE i * {rng.randint(1, 9)} % 5 {cases} ELSE ({c.literal(rng)})::{c.sql} END')
         else:
             expressions.append(c.literal(rng))
     text = (f"INSERT INTO {table.name} ({', '.join(c.name for c in columns)}) SELECT {', '.join(expressions)} "

@@ -71,8 +71,15 @@ TYPES = {
                  _ANY + (('({c}).a', 'int'),), ('{c} IS NOT NULL', '({c}).a = 1')),
     'positive': Type('public.positive', lambda rng: f'{rng.randint(1, 9)}::public.positive', _ANY + (('({c} + 1)', 'int'),), _NULLS, ('{c} + 1',)),
 }
+# Types of views' sources only.
+VIEW_TYPES = {
+    'amount': Type('numeric(12, 2)', _pick('1', '2.5', '0', '-0.1', '19.99', '100', '100.00', "'NaN'"),
+                   _ANY + (('({c} * 2)', 'numeric'), ('abs({c})', 'amount')), _NULLS + ('{c} > 1',), ('{c} + 1', '-{c}')),
+    'json': Type('json', None, (('{c}', None), ("({c} #>> '{{}}')", 'text')), ('{c} IS NOT NULL',)),
+}
 COMMON = ('int', 'text', 'long', 'numeric', 'int', 'long')
 DATA_TYPES = COMMON * 2 + tuple(sorted(TYPES))
+ALL_TYPES = {**TYPES, **VIEW_TYPES}
 
 # What the databases of the workloads have, beside the extension.
 PRELUDE = r"""
@@ -80,6 +87,8 @@ CREATE FUNCTION public.long_text(seed int, n int) RETURNS text LANGUAGE sql IMMU
     $$ SELECT string_agg(md5(seed || chr(46) || i), '') FROM generate_series(1, n) i $$;
 CREATE TYPE public.pair AS (a int, b text);
 CREATE DOMAIN public.positive AS int CHECK (VALUE > 0);
+CREATE FUNCTION public.add_square(sum bigint, i int) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT sum + coalesce(i, 0)::bigint * i $$;
+CREATE AGGREGATE public.sum_of_squares(int) (SFUNC = public.add_square, STYPE = bigint, INITCOND = 0);
 """
 
 # Keys: the i-th value as a literal, and as an expression of an integer column i.

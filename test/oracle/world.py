@@ -128,10 +128,10 @@ class World:
             return
         consumer = rng.choice(ready)
         try:
-            if isinstance(consumer, Load) and rng.random() < 0.3:
+            if hasattr(consumer, 'call') and rng.random() < 0.3:
                 if consumer.mode != 'append' or consumer.has_begun(session):
                     consumer.call(session)
-                    session.counts['elt.run'] += 1
+                    session.counts[consumer.called] += 1
             else:
                 yield from self.consume_task(session, consumer, ready, rng)
         except Expected:
@@ -290,11 +290,11 @@ class World:
                                f"WHERE s.state = 'o' AND relnamespace = '{self.schema}'::regnamespace")[0]
         session.counts.update({'segments': int(segments[0]), 'segments trimmed': int(segments[1])})
         session.sql("SET lock_timeout = '10s'")
-        for consumer in self.consumers:
+        for consumer in reversed(self.consumers):
             if consumer.created:
                 consumer.drop(session)
         session.sql(f'DROP SCHEMA {self.schema} CASCADE')
-        left = session.sql(f"SELECT name FROM elt.node WHERE name LIKE '{self.schema}\\_%'")
+        left = session.sql(f"SELECT name FROM elt.node WHERE name ~ '^{self.schema}[_.]'")
         if left:
             raise Failure(f'nodes are left behind: {left}')
 

@@ -242,7 +242,6 @@ elt_view_insert(EltView *view)
 	Relation	rel = elt_table_open("view", RowExclusiveLock);
 
 	view->node.kind = pstrdup("view");
-	elt_node_insert(&view->node);
 	CatalogTupleInsert(rel, view_to_tuple(view, RelationGetDescr(rel)));
 	table_close(rel, NoLock);
 	CommandCounterIncrement();

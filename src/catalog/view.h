@@ -64,7 +64,7 @@ extern EltView *elt_view_by_id(int32 node);
 extern EltView *elt_view_by_relation(Oid relid);
 extern List *elt_view_all(void);	/* EltView */
 
-extern void elt_view_insert(EltView *view); /* sets node.id */
+extern void elt_view_insert(EltView *view); /* its node is there */
 extern void elt_view_update(const EltView *view);	/* all but the node */
 extern void elt_view_delete(const EltView *view);	/* with parts, sources,
 													 * their consumers, node */

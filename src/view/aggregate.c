@@ -124,8 +124,8 @@ combine_scales(Query *query, Oid function, List *args, List **scales)
 		return false;
 	foreach(lc, left)
 		foreach(lc2, right)
-		*scales = list_append_unique_int(*scales, function == F_NUMERIC_MUL ? lfirst_int(lc) + lfirst_int(lc2) :
-										 Max(lfirst_int(lc), lfirst_int(lc2)));
+		* scales = list_append_unique_int(*scales, function == F_NUMERIC_MUL ? lfirst_int(lc) + lfirst_int(lc2) :
+										  Max(lfirst_int(lc), lfirst_int(lc2)));
 	return true;
 }
 
@@ -189,12 +189,12 @@ scales_of(Query *query, Node *node, List **scales)
 		case T_CaseExpr:
 			foreach(lc, ((CaseExpr *) node)->args)
 				if (!scales_of(query, (Node *) lfirst_node(CaseWhen, lc)->result, scales))
-					return false;
+				return false;
 			return ((CaseExpr *) node)->defresult == NULL || scales_of(query, (Node *) ((CaseExpr *) node)->defresult, scales);
 		case T_CoalesceExpr:
 			foreach(lc, ((CoalesceExpr *) node)->args)
 				if (!scales_of(query, lfirst(lc), scales))
-					return false;
+				return false;
 			return true;
 		default:
 			return false;

@@ -63,7 +63,7 @@ elt_conjuncts_without_sublinks(Node *quals)
 
 	foreach(lc, elt_conjuncts(quals))
 		if (!checkExprHasSubLink(lfirst(lc)))
-			result = lappend(result, copyObject(lfirst(lc)));
+		result = lappend(result, copyObject(lfirst(lc)));
 	return result;
 }
 
@@ -224,7 +224,7 @@ weigh(States *states, Query *query)
 				continue;
 			foreach(lc, rte->subquery->targetList)
 				if (!lfirst_node(TargetEntry, lc)->resjunk)
-					targets = lappend(targets, lfirst(lc));
+				targets = lappend(targets, lfirst(lc));
 			rte->subquery->sortClause = NIL;
 			rte->subquery->targetList = lappend(targets, makeTargetEntry((Expr *) below, list_length(targets) + 1, pstrdup(ELT_WEIGHT_COLUMN), false));
 			while (list_length(rte->eref->colnames) > list_length(targets) - 1)
@@ -350,7 +350,7 @@ elt_now_is_bound(Query *block)
 
 	foreach(lc, elt_conjuncts(rest->jointree->quals))
 		if (!elt_reads_now(lfirst(lc)) || checkExprHasSubLink(lfirst(lc)))
-			still = lappend(still, lfirst(lc));
+		still = lappend(still, lfirst(lc));
 	rest->jointree->quals = (Node *) still;
 	return !elt_reads_now((Node *) rest);
 }
@@ -367,7 +367,7 @@ crossed(EltShape *shape, Query *block, bool entered, TimestampTz then)
 
 	foreach(lc, elt_conjuncts(query->jointree->quals))
 		if (elt_reads_now(lfirst(lc)))
-			moving = lappend(moving, lfirst(lc));
+		moving = lappend(moving, lfirst(lc));
 	not_true->arg = make_ands_explicit(copyObject(moving));
 	not_true->booltesttype = IS_NOT_TRUE;
 	not_true->location = -1;

@@ -130,7 +130,7 @@ full_reason(EltShape *shape)
 		return shape->reason;
 	foreach(lc, shape->parts)
 		if (((EltPart *) lfirst(lc))->method == ELT_FULL && ((EltPart *) lfirst(lc))->reason != NULL)
-			return ((EltPart *) lfirst(lc))->reason;
+		return ((EltPart *) lfirst(lc))->reason;
 	return NULL;
 }
 
@@ -231,7 +231,7 @@ elt_view_rebuild_if_needed(EltView *view, EltShape *shape)
 	(void) elt_storage_show(view, shape, elt_qualified_name(view->relid));
 	foreach(lc, old)
 		if (get_rel_name(((EltViewPart *) lfirst(lc))->storage) != NULL)
-			elt_sql_run_as_extension(psprintf("DROP TABLE %s", elt_qualified_name(((EltViewPart *) lfirst(lc))->storage)));
+		elt_sql_run_as_extension(psprintf("DROP TABLE %s", elt_qualified_name(((EltViewPart *) lfirst(lc))->storage)));
 	view->populated = false;
 	elt_view_update(view);
 	CommandCounterIncrement();

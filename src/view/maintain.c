@@ -129,7 +129,7 @@ classes_of(EltPart *part, Rows *result, const char *name)
 				nulls |= UINT64CONST(1) << i;
 		foreach(lc, classes)
 			if (((NullsClass *) lfirst(lc))->nulls == nulls)
-				found = lfirst(lc);
+			found = lfirst(lc);
 		if (found == NULL)
 		{
 			found = palloc0(sizeof(NullsClass));
@@ -387,14 +387,14 @@ is_due(EltMaintain *m, EltPart *part)
 
 	foreach(lc, part->leaves)
 		if (bms_is_member(((EltLeaf *) lfirst(lc))->source->number, m->changed))
-			return true;
+		return true;
 	if (!m->moved)
 		return false;
 	if (part->query != NULL)
 		return elt_reads_now((Node *) part->query);
 	foreach(lc, part->blocks)
 		if (elt_reads_now(lfirst(lc)))
-			return true;
+		return true;
 	return false;
 }
 

@@ -149,7 +149,7 @@ read_part(Cut *c, RangeTblEntry *rte, bool core)
 	if (rte->enrname != NULL)
 		forboth(lc1, c->cte_labels, lc2, c->cte_sources)
 			if (strcmp(strVal(lfirst(lc1)), rte->enrname) == 0)
-				source = lfirst(lc2);
+			source = lfirst(lc2);
 	if (source == NULL)
 	{
 		List	   *leaves = c->leaves;
@@ -306,7 +306,7 @@ scope(Cut *c, Query *query, bool core)
 	{
 		foreach(lc, query->rtable)
 			if (lfirst_node(RangeTblEntry, lc)->rtekind == RTE_SUBQUERY)
-				scope_entry(c, lfirst_node(RangeTblEntry, lc), false);
+			scope_entry(c, lfirst_node(RangeTblEntry, lc), false);
 	}
 	else
 		scope_jointree(c, query, (Node *) query->jointree, core);
@@ -358,7 +358,7 @@ visible_targets(Query *query)
 
 	foreach(lc, query->targetList)
 		if (!lfirst_node(TargetEntry, lc)->resjunk)
-			result = lappend(result, lfirst(lc));
+		result = lappend(result, lfirst(lc));
 	return result;
 }
 
@@ -551,13 +551,17 @@ joined_tables(Query *block, Node *node, List **tables, List **quals)
 	{
 		foreach(lc, ((FromExpr *) node)->fromlist)
 			if (!joined_tables(block, lfirst(lc), tables, quals))
-				return false;
+			return false;
 		*quals = list_concat(*quals, make_ands_implicit((Expr *) ((FromExpr *) node)->quals));
 		return true;
 	}
 	if (((JoinExpr *) node)->jointype != JOIN_INNER && ((JoinExpr *) node)->jointype != JOIN_LEFT)
 		return false;
-	/* a left join's condition determines the right side just as well: where it does not hold, there is one row of NULLs */
+
+	/*
+	 * a left join's condition determines the right side just as well: where
+	 * it does not hold, there is one row of NULLs
+	 */
 	*quals = list_concat(*quals, make_ands_implicit((Expr *) ((JoinExpr *) node)->quals));
 	return joined_tables(block, ((JoinExpr *) node)->larg, tables, quals) && joined_tables(block, ((JoinExpr *) node)->rarg, tables, quals);
 }
@@ -739,7 +743,7 @@ keys_are_comparable(List *equals)
 
 	foreach(lc, equals)
 		if (!OidIsValid(lfirst_oid(lc)))
-			return false;
+		return false;
 	return true;
 }
 
@@ -1053,7 +1057,10 @@ note_uses(EltShape *shape)
 	{
 		EltSource  *source = lfirst(lc);
 
-		/* keys tell which rows of an appended leaf were added; where there is none, the whole row does */
+		/*
+		 * keys tell which rows of an appended leaf were added; where there is
+		 * none, the whole row does
+		 */
 		foreach(lc2, source->key)
 			source->used = bms_add_member(source->used, lfirst_int(lc2));
 		if (source->appended && source->key == NIL)

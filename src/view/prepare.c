@@ -256,7 +256,7 @@ is_pinned_stable(Oid function)
 	static const char *const others[] = {"age", "current_setting", "version", "current_schema", "current_schemas", "current_database",
 		"inet_client_addr", "inet_client_port", "inet_server_addr", "inet_server_port", "col_description", "obj_description",
 		"shobj_description", "format_type", "current_query", "lastval", "statement_timestamp", "getdatabaseencoding", "ts_stat",
-		"cursor_to_xml", "table_to_xml", "query_to_xml", "schema_to_xml", "database_to_xml", "row_security_active", NULL};
+	"cursor_to_xml", "table_to_xml", "query_to_xml", "schema_to_xml", "database_to_xml", "row_security_active", NULL};
 	char	   *name = get_func_name(function);
 
 	if (get_func_namespace(function) != PG_CATALOG_NAMESPACE)

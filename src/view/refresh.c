@@ -214,7 +214,7 @@ source_of(EltShape *shape, Oid relid)
 
 	foreach(lc, shape->sources)
 		if (((EltSource *) lfirst(lc))->relid == relid)
-			return lfirst(lc);
+		return lfirst(lc);
 	elog(ERROR, "view does not read relation %u", relid);
 	return NULL;
 }

@@ -68,8 +68,8 @@ typedef struct EltCounter
 	char	   *init;			/* aggregate over elt_in */
 	char	   *delta;			/* the same, weighted, over elt_in with _elt_w */
 	const char *zero;			/* of a group without rows */
-	char	   *extreme;		/* NULL, or for min and max: the aggregate over
-								 * the rows removed */
+	char	   *extreme;		/* NULL, or for min and max: the aggregate
+								 * over the rows removed */
 	char	   *beyond;			/* operator: left is more extreme than right */
 } EltCounter;
 
@@ -106,10 +106,10 @@ typedef struct EltPart
 	int			shown;			/* index of _elt_shown, or -1 */
 	bool		grouped;		/* has _elt_n, the rows of a group, as column
 								 * after the keys */
-	bool		global;			/* one row always */
+	bool global;				/* one row always */
 	bool		unique;			/* key_columns tell rows apart */
-	char	   *hash;			/* SQL of the generated column _elt_h over
-								 * the storage's columns, or NULL */
+	char	   *hash;			/* SQL of the generated column _elt_h over the
+								 * storage's columns, or NULL */
 	Query	   *query;			/* method full: the SELECT itself */
 	EltSource  *source;			/* as which others read it; NULL: nobody does */
 } EltPart;

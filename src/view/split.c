@@ -302,7 +302,7 @@ find_union(Query *query, Node *node)
 
 		foreach(lc, ((FromExpr *) node)->fromlist)
 			if ((found = find_union(query, lfirst(lc))) != 0)
-				return found;
+			return found;
 		return 0;
 	}
 	else

@@ -202,7 +202,7 @@ ungrouped_walker(Node *node, void *context)
 		return false;
 	foreach(lc, grouped->keys)
 		if (same_at_depth(node, lfirst(lc), grouped->depth))
-			return false;
+		return false;
 	if (IsA(node, Aggref) && (int) ((Aggref *) node)->agglevelsup == grouped->depth)
 		return false;
 	if (IsA(node, GroupingFunc))

@@ -53,7 +53,7 @@ source_columns(EltSource *source, const char *prefix)
 	initStringInfo(&sql);
 	foreach(lc, source->names)
 		if (strVal(lfirst(lc))[0] != '\0')
-			appendStringInfo(&sql, "%s%s%s", sql.len > 0 ? ", " : "", prefix, quote_identifier(strVal(lfirst(lc))));
+		appendStringInfo(&sql, "%s%s%s", sql.len > 0 ? ", " : "", prefix, quote_identifier(strVal(lfirst(lc))));
 	return sql.data;
 }
 
@@ -434,7 +434,11 @@ define_state_merged(EltPlaces *places, EltPart *part, EltNulls nulls)
 			appendStringInfo(&sql, ", COALESCE(t.%s, %s) + k.d%d AS %s", c->name, c->zero, i, c->name);
 			continue;
 		}
-		/* what was added is at least as extreme; else it is gone if what was removed is */
+
+		/*
+		 * what was added is at least as extreme; else it is gone if what was
+		 * removed is
+		 */
 		appendStringInfo(&sql, ", CASE WHEN t.%s IS NULL THEN k.d%d WHEN k.d%d IS NOT NULL AND NOT (t.%s %s k.d%d) THEN k.d%d ELSE t.%s END AS %s",
 						 c->name, i, i, c->name, c->beyond, i, i, c->name, c->name);
 		appendStringInfo(&dirty, "%s(t.%s IS NOT NULL AND k.r%d IS NOT NULL AND NOT (t.%s %s k.r%d) AND (k.d%d IS NULL OR t.%s %s k.d%d))",

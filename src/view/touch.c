@@ -81,8 +81,8 @@ typedef struct Way
 	Query	   *query;
 	List	   *from;			/* RangeTblRef, to be joined */
 	List	   *quals;
-	Bitmapset  *dropped;		/* conditions that read these do not hold
-								 * for all */
+	Bitmapset  *dropped;		/* conditions that read these do not hold for
+								 * all */
 	Bitmapset  *inside;			/* what FROM has, on the way or not */
 } Way;
 
@@ -139,7 +139,10 @@ walk_from(Way *way, Node *node)
 				way->dropped = bms_union(way->dropped, elt_relids_in(inner));
 				if (nullable)
 				{
-					/* what joins the two holds for the leaf's rows, what reads their result need not */
+					/*
+					 * what joins the two holds for the leaf's rows, what
+					 * reads their result need not
+					 */
 					Way			below = {way->search, way->query};
 
 					walk_from(&below, inner);
@@ -148,7 +151,7 @@ walk_from(Way *way, Node *node)
 					/* these are kept whatever they read */
 					foreach(lc, below.quals)
 						if (!elt_reads_any(lfirst(lc), below.dropped))
-							way->quals = lappend(way->quals, makeBoolExpr(AND_EXPR, list_make1(lfirst(lc)), -1));
+						way->quals = lappend(way->quals, makeBoolExpr(AND_EXPR, list_make1(lfirst(lc)), -1));
 				}
 				break;
 			}
@@ -238,7 +241,10 @@ lead(Search *search, Query *query, Node *from, List *extra, bool push)
 	way.quals = list_concat(way.quals, extra);
 	quals = usable_quals(&way);
 
-	/* an entry of FROM that leads to the leaf and is not simple is looked into, not joined */
+	/*
+	 * an entry of FROM that leads to the leaf and is not simple is looked
+	 * into, not joined
+	 */
 	foreach(lc, way.from)
 	{
 		RangeTblEntry *rte = rt_fetch(((RangeTblRef *) lfirst(lc))->rtindex, query->rtable);
@@ -252,7 +258,7 @@ lead(Search *search, Query *query, Node *from, List *extra, bool push)
 			way.from = list_delete_cell(way.from, lc);
 			foreach(lc2, quals)
 				if (!elt_reads_any(lfirst(lc2), gone))
-					kept = lappend(kept, lfirst(lc2));
+				kept = lappend(kept, lfirst(lc2));
 			quals = kept;
 			break;
 		}
@@ -434,7 +440,7 @@ find_join(Search *search, Query *query, Node *node)
 	{
 		foreach(lc, ((FromExpr *) node)->fromlist)
 			if ((found = find_join(search, query, lfirst(lc))) != NULL)
-				return found;
+			return found;
 		return NULL;
 	}
 	join = castNode(JoinExpr, node);
@@ -462,7 +468,10 @@ touch_join(Search *search, Query *query, JoinExpr *join)
 		return NULL;
 	if (link != NULL)
 	{
-		/* a subquery in the condition: rows of the side that meet the rest of it, and are touched by the subquery */
+		/*
+		 * a subquery in the condition: rows of the side that meet the rest of
+		 * it, and are touched by the subquery
+		 */
 		Node	   *touch = touch_sublink(search, link, false);
 
 		if (touch == NULL)
@@ -474,14 +483,17 @@ touch_join(Search *search, Query *query, JoinExpr *join)
 	if (touched == NULL)
 		return NULL;
 	{
-		/* an entry of the side that is not simple, or a subquery in its conditions: all rows that may join it */
+		/*
+		 * an entry of the side that is not simple, or a subquery in its
+		 * conditions: all rows that may join it
+		 */
 		bool		found = false;
 		ListCell   *lc;
 
 		foreach(lc, touched->jointree->fromlist)
 			found |= entry_contains(search, rt_fetch(((RangeTblRef *) lfirst(lc))->rtindex, touched->rtable)) &&
-				!(rt_fetch(((RangeTblRef *) lfirst(lc))->rtindex, touched->rtable)->rtekind == RTE_SUBQUERY &&
-				  !elt_leads_simply(search->shape, rt_fetch(((RangeTblRef *) lfirst(lc))->rtindex, touched->rtable)->subquery, search->leaf));
+			!(rt_fetch(((RangeTblRef *) lfirst(lc))->rtindex, touched->rtable)->rtekind == RTE_SUBQUERY &&
+			  !elt_leads_simply(search->shape, rt_fetch(((RangeTblRef *) lfirst(lc))->rtindex, touched->rtable)->subquery, search->leaf));
 		if (!found)
 			return NULL;
 	}

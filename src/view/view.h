@@ -27,8 +27,7 @@ extern Oid *elt_storage_list(EltView *view, EltShape *shape);
 
 /* define.c: the view of that name, which the current user may act for; an error if there is none. Locked: nobody else refreshes or changes it. */
 extern EltView *elt_view_get(const char *name);
-extern EltView *elt_view_find(const char *name);	/* not locked, not
-														 * checked */
+extern EltView *elt_view_find(const char *name);	/* not locked, not checked */
 
 /* Make the storages anew where the shape is another one than they were made for. */
 extern void elt_view_rebuild_if_needed(EltView *view, EltShape *shape);

@@ -12,8 +12,10 @@ typedef struct EltMaintain
 	EltShape   *shape;
 	EltPlaces	places;
 	Oid		   *storages;		/* by part number */
+	bool	   *complete;		/* EltViewPart.complete, by part number */
 	EltDelta  **deltas;			/* by source number; NULL: it did not change */
 	Bitmapset  *changed;		/* numbers of sources */
+	bool		anew;			/* everything is computed, nothing followed */
 	bool		moved;			/* now() is another one than at the last
 								 * refresh */
 	TimestampTz then;

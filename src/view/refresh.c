@@ -256,6 +256,7 @@ begin_maintain(Turn *turn)
 {
 	EltMaintain *m = palloc0(sizeof(EltMaintain));
 	int			nparts = list_length(turn->shape->parts);
+	ListCell   *lc;
 
 	m->view = turn->view;
 	m->shape = turn->shape;
@@ -265,6 +266,9 @@ begin_maintain(Turn *turn)
 	for (int i = 1; i <= nparts; i++)
 		m->places.storages[i] = elt_qualified_name(m->storages[i]);
 	m->places.frozen = turn->view->frozen_where;
+	m->complete = palloc0(sizeof(bool) * (nparts + 1));
+	foreach(lc, elt_view_parts(turn->view->node.id))
+		m->complete[((EltViewPart *) lfirst(lc))->part] = ((EltViewPart *) lfirst(lc))->complete;
 	m->deltas = palloc0(sizeof(EltDelta *) * (list_length(turn->shape->sources) + 1));
 	m->then = turn->view->as_of;
 	m->moved = turn->shape->moving && turn->view->as_of != GetCurrentTransactionStartTimestamp();
@@ -432,8 +436,10 @@ finish_turn(Turn *turn, instr_time begin)
 		foreach(lc, turn->sources)
 	{
 		EltViewSource *row = lfirst(lc);
+		char	   *columns = used_columns(source_of(turn->shape, row->relid));
 
-		elt_view_source_set_columns(view->node.id, row->relid, used_columns(source_of(turn->shape, row->relid)));
+		if (strcmp(columns, row->columns) != 0)
+			elt_view_source_set_columns(view->node.id, row->relid, columns);
 	}
 	INSTR_TIME_SET_CURRENT(now);
 	INSTR_TIME_SUBTRACT(now, begin);

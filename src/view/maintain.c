@@ -334,9 +334,15 @@ apply_rows(EltMaintain *m, EltPart *part, EltDelta *delta)
 	if (part->unique)
 	{
 		Rows		keys = run(m, elt_keys_sql(part, "elt_rows", true), &bag);
-		EltBag		keys_bag = bag_of_result("elt_keys", &keys);
+		ListCell   *lc;
 
-		take_stored(m, part, change, elt_stored_sql(&m->places, part, "elt_keys", 0), &keys_bag, false);
+		foreach(lc, classes_of(part, &keys, "elt_keys"))
+		{
+			NullsClass *class = lfirst(lc);
+
+			take_stored(m, part, change, elt_stored_sql(&m->places, part, "elt_keys", class->nulls), &class->bag, false);
+			tuplestore_end(class->bag.tuples);
+		}
 		end_result(&keys);
 	}
 	else if (elt_delta_has_removed(delta))

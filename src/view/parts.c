@@ -297,7 +297,6 @@ identify_rows(EltCut *c, EltPart *part)
 			EltColumn  *column = &part->columns[list_nth_int(key, i)];
 
 			part->key_columns[i] = list_nth_int(key, i);
-			column->notnull = true;
 			get_sort_group_operators(column->type, false, true, false, NULL, &column->equals, NULL, NULL);
 		}
 	}

@@ -672,7 +672,7 @@ top_part(EltCut *c, Query *query)
 	output_columns(part, query);
 	foreach(lc, query->targetList)
 		if (!lfirst_node(TargetEntry, lc)->resjunk)
-			targets = lappend(targets, lfirst(lc));
+		targets = lappend(targets, lfirst(lc));
 	foreach(lc, query->targetList)
 	{
 		TargetEntry *tle = lfirst_node(TargetEntry, lc);

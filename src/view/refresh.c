@@ -45,6 +45,8 @@
 
 PG_FUNCTION_INFO_V1(elt_sql_refresh);
 
+#define FOLLOW_PAGE_COST	"0.2"
+
 /* A view on its way through a refresh. */
 typedef struct Turn
 {
@@ -376,8 +378,18 @@ static bool
 follow_changes(Turn *turn, EltMaintain *m, char **reason)
 {
 	ErrorData  *error = NULL;
+	int			nest = NewGUCNestLevel();
+	bool		done;
 
-	if (!elt_attempt(work_delta, m, is_data_error, &error))
+	/*
+	 * rows are looked up one by one in pages that the last changes have
+	 * brought into memory: an index is worth more than the server's setting
+	 * says
+	 */
+	elt_pin_setting("random_page_cost", FOLLOW_PAGE_COST);
+	done = elt_attempt(work_delta, m, is_data_error, &error);
+	AtEOXact_GUC(false, nest);
+	if (!done)
 	{
 		*reason = pstrdup("error_in_delta");
 		return false;
@@ -392,7 +404,7 @@ follow_changes(Turn *turn, EltMaintain *m, char **reason)
 	return false;
 }
 
-static void
+static EltMaintain *
 refresh_turn(Turn *turn, const char *forced)
 {
 	EltMaintain *m = begin_maintain(turn);
@@ -401,6 +413,8 @@ refresh_turn(Turn *turn, const char *forced)
 	turn->result->strategy = "none";
 	if (reason == NULL && !read_deltas(turn, m))
 		reason = pstrdup("source_value_lost");
+	if (reason == NULL && m->changed != NULL && elt_full_is_cheaper(m))
+		reason = pstrdup("cost");
 	if (reason == NULL && (m->changed != NULL || m->moved))
 	{
 		turn->result->strategy = "incremental";
@@ -411,11 +425,12 @@ refresh_turn(Turn *turn, const char *forced)
 		full_refresh(turn, m, reason);
 	if (strcmp(turn->result->strategy, "none") != 0)
 		analyze_storages(turn, m);
+	return m;
 }
 
 /* Store what the next refresh begins with. */
 static void
-finish_turn(Turn *turn, instr_time begin)
+finish_turn(Turn *turn, EltMaintain *m, instr_time begin)
 {
 	EltView    *view = turn->view;
 	EltRefresh *result = turn->result;
@@ -450,6 +465,8 @@ finish_turn(Turn *turn, instr_time begin)
 	view->strategy = pstrdup(result->strategy);
 	view->reason = result->reason;
 	view->last_ms = result->ms;
+	if (!none)
+		elt_note_cost(m, strcmp(result->strategy, "full") == 0, result->ms);
 	view->suspended = NULL;
 	elt_view_update(view);
 }
@@ -567,8 +584,7 @@ elt_view_refresh(EltView *view, const char *force_full)
 		foreach(lc2, turn->batches)
 			elt_batch_open(lfirst(lc2), snapshot);
 		turn->result = palloc0(sizeof(EltRefresh));
-		refresh_turn(turn, turn == last ? force_full : NULL);
-		finish_turn(turn, begin);
+		finish_turn(turn, refresh_turn(turn, turn == last ? force_full : NULL), begin);
 		AtEOXact_GUC(false, nest);
 		error_context_stack = errors.previous;
 	}

@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "executor/executor.h"
@@ -70,8 +71,13 @@ elt_view_query(EltView *view)
 	Query	   *query;
 
 	if (!OidIsValid(view->definition))
-		return elt_query_parse("view", view->node.name, view->query, true);
-	rel = table_open(view->definition, AccessShareLock);
+		return elt_view_query_of_text(view);
+	rel = try_relation_open(view->definition, AccessShareLock);
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("view \"%s\" was dropped meanwhile", view->node.name),
+				 errhint("elt.views lists the views that are left.")));
 	query = copyObject(get_view_query(rel));
 	table_close(rel, NoLock);
 	return query;
@@ -556,6 +562,12 @@ maintain_logs(List *turns)
 EltRefresh *
 elt_view_refresh(EltView *view, const char *force_full)
 {
+	return elt_view_refresh_and(view, force_full, NULL, NULL);
+}
+
+EltRefresh *
+elt_view_refresh_and(EltView *view, const char *force_full, void (*and) (EltView *view, EltShape *shape, void *arg), void *arg)
+{
 	EltSecContext context;
 	Turn	   *last = palloc0(sizeof(Turn));
 	List	   *turns = NIL;
@@ -584,7 +596,14 @@ elt_view_refresh(EltView *view, const char *force_full)
 		foreach(lc2, turn->batches)
 			elt_batch_open(lfirst(lc2), snapshot);
 		turn->result = palloc0(sizeof(EltRefresh));
+<<<<<<< HEAD
 		finish_turn(turn, refresh_turn(turn, turn == last ? force_full : NULL), begin);
+=======
+		refresh_turn(turn, turn == last ? force_full : NULL);
+		finish_turn(turn, begin);
+		if (turn == last && and != NULL)
+			and(turn->view, turn->shape, arg);
+>>>>>>> explain
 		AtEOXact_GUC(false, nest);
 		error_context_stack = errors.previous;
 	}

@@ -588,10 +588,6 @@ elt_maintain_full(EltMaintain *m, bool empty)
 {
 	ListCell   *lc;
 
-	/* nothing is followed, so no deltas are needed */
-	memset(m->deltas, 0, sizeof(EltDelta *) * (list_length(m->shape->sources) + 1));
-	m->changed = NULL;
-	m->broken = false;
 	m->anew = true;
 	foreach(lc, m->shape->parts)
 	{

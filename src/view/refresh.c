@@ -353,6 +353,23 @@ analyze_storages(Turn *turn, EltMaintain *m)
 		elt_sql_run(psprintf("ANALYZE %s", m->places.storages[i]));
 }
 
+/* Those of tables; those of parts do not outlive an attempt. */
+static void
+free_deltas(EltMaintain *m)
+{
+	ListCell   *lc;
+
+	foreach(lc, m->shape->sources)
+	{
+		EltSource  *source = lfirst(lc);
+
+		if (source->part == NULL && m->deltas[source->number] != NULL)
+			elt_delta_free(m->deltas[source->number]);
+		m->deltas[source->number] = NULL;
+	}
+	m->changed = NULL;
+}
+
 static void
 work_delta(void *arg)
 {
@@ -428,9 +445,15 @@ refresh_turn(Turn *turn, const char *forced)
 			turn->result->counts = m->counts;
 	}
 	if (reason != NULL)
+	{
+		free_deltas(m);
+		/* what an attempt has noted is gone with it */
+		m = begin_maintain(turn);
 		full_refresh(turn, m, reason);
+	}
 	if (strcmp(turn->result->strategy, "none") != 0)
 		analyze_storages(turn, m);
+	free_deltas(m);
 	return m;
 }
 
@@ -596,14 +619,9 @@ elt_view_refresh_and(EltView *view, const char *force_full, void (*and) (EltView
 		foreach(lc2, turn->batches)
 			elt_batch_open(lfirst(lc2), snapshot);
 		turn->result = palloc0(sizeof(EltRefresh));
-<<<<<<< HEAD
 		finish_turn(turn, refresh_turn(turn, turn == last ? force_full : NULL), begin);
-=======
-		refresh_turn(turn, turn == last ? force_full : NULL);
-		finish_turn(turn, begin);
 		if (turn == last && and != NULL)
 			and(turn->view, turn->shape, arg);
->>>>>>> explain
 		AtEOXact_GUC(false, nest);
 		error_context_stack = errors.previous;
 	}

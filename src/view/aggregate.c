@@ -67,11 +67,14 @@ input_column(AggPlan *plan, Node *expr)
  * Are values that are equal the same, byte for byte? With one scale, also numerics are.
  */
 static bool
-is_exact_type(Oid type, Oid collation)
+is_exact_type(Oid type, int32 typmod, Oid collation)
 {
 	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY);
 	Oid			proc;
 
+	/* of any length, they are equal whatever blanks they end with */
+	if (getBaseTypeAndTypmod(type, &typmod) == BPCHAROID && typmod < 0)
+		return false;
 	if (!OidIsValid(entry->btree_opf))
 		return false;
 	proc = get_opfamily_proc(entry->btree_opf, entry->btree_opintype, entry->btree_opintype, BTEQUALIMAGE_PROC);
@@ -101,11 +104,12 @@ scales_of_var(Query *query, Var *var, List **scales)
 {
 	RangeTblEntry *rte;
 
-	if (scale_of_typmod(var->vartypmod, scales))
-		return true;
 	if (var->varlevelsup != 0)
 		return false;
 	rte = rt_fetch(var->varno, query->rtable);
+	/* a stored column has what its type says; a function's result need not */
+	if (rte->rtekind == RTE_RELATION || rte->rtekind == RTE_CTE)
+		return scale_of_typmod(var->vartypmod, scales);
 	if (rte->rtekind != RTE_SUBQUERY || rte->subquery->setOperations != NULL)
 		return false;
 	return scales_of(rte->subquery, (Node *) get_tle_by_resno(rte->subquery->targetList, var->varattno)->expr, scales);
@@ -310,7 +314,7 @@ plan_extreme(AggPlan *plan, Aggref *aggref, const char *x, const char *filter, c
 
 	if (aggref->aggtype != exprType(arg) || !OidIsValid(entry->lt_opr) || !OidIsValid(entry->gt_opr))
 		return false;
-	if (!is_exact_type(exprType(arg), exprCollation(arg)) &&
+	if (!is_exact_type(exprType(arg), exprTypmod(arg), exprCollation(arg)) &&
 		!(exprType(arg) == NUMERICOID && scales_of(plan->query, arg, &scales) && list_length(scales) == 1))
 		return false;
 	counter = add_counter(plan, exprType(arg), format_type_with_typemod(exprType(arg), exprTypmod(arg)),
@@ -383,7 +387,7 @@ keys_are_exact(AggPlan *plan, List *keys)
 	{
 		List	   *scales = NIL;
 
-		if (is_exact_type(exprType(lfirst(lc)), exprCollation(lfirst(lc))))
+		if (is_exact_type(exprType(lfirst(lc)), exprTypmod(lfirst(lc)), exprCollation(lfirst(lc))))
 			continue;
 		if (exprType(lfirst(lc)) == NUMERICOID && scales_of(plan->query, lfirst(lc), &scales) && list_length(scales) == 1)
 			continue;

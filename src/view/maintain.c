@@ -318,17 +318,40 @@ follow_linear(EltMaintain *m, EltPart *part)
 	elt_delta_free(delta);
 }
 
+/* The delta, added up by group; false: none. */
+static bool
+delta_by_group(EltMaintain *m, EltPart *part, Rows *sums)
+{
+	char	   *sql;
+
+	if (elt_has_extremes(part))
+	{
+		EltDelta   *delta = input_delta(m, part);
+		EltBag		bag;
+
+		if (delta == NULL)
+			return false;
+		bag = bag_of_delta("elt_rows", delta);
+		*sums = run(m, elt_group_netted_sql(part), &bag);
+		elt_delta_free(delta);
+		return true;
+	}
+	sql = elt_group_delta_sql(&m->places, part, m->changed, m->moved, m->then);
+	if (sql == NULL)
+		return false;
+	*sums = run(m, sql, NULL);
+	return true;
+}
+
 static void
 follow_counters(EltMaintain *m, EltPart *part)
 {
-	char	   *sql = elt_group_delta_sql(&m->places, part, m->changed, m->moved, m->then);
 	EltChange  *change;
 	Rows		sums;
 	ListCell   *lc;
 
-	if (sql == NULL)
+	if (!delta_by_group(m, part, &sums))
 		return;
-	sums = run(m, sql, NULL);
 	if (sums.n > 0)
 	{
 		change = begin_change(m, part);

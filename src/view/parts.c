@@ -765,6 +765,23 @@ is_true(Node *condition)
 	return (Expr *) test;
 }
 
+/* CASE WHEN having THEN expr END */
+static Node *
+where_shown(Node *expr, Node *having)
+{
+	CaseExpr   *result = makeNode(CaseExpr);
+	CaseWhen   *when = makeNode(CaseWhen);
+
+	when->expr = (Expr *) having;
+	when->result = (Expr *) expr;
+	when->location = -1;
+	result->casetype = exprType(expr);
+	result->casecollid = exprCollation(expr);
+	result->args = list_make1(when);
+	result->location = -1;
+	return (Node *) result;
+}
+
 static EltPart *
 group_part(Cut *c, Query *query)
 {
@@ -785,9 +802,13 @@ group_part(Cut *c, Query *query)
 	{
 		TargetEntry *tle = lfirst_node(TargetEntry, lc);
 
+		Node	   *expr = elt_grouped_map(grouped, (Node *) tle->expr);
+
 		resno++;
-		part->output->targetList = lappend(part->output->targetList,
-										   makeTargetEntry((Expr *) elt_grouped_map(grouped, (Node *) tle->expr), resno, tle->resname, false));
+		/* what HAVING leaves out must not be computed: it might be an error */
+		if (query->havingQual != NULL && !IsA(expr, Var) && !IsA(expr, Const))
+			expr = where_shown(expr, elt_grouped_map(grouped, query->havingQual));
+		part->output->targetList = lappend(part->output->targetList, makeTargetEntry((Expr *) expr, resno, tle->resname, false));
 	}
 	output_columns(part, query);
 	place_keys(part, grouped->keys, grouped->equals, query);

@@ -376,16 +376,14 @@ elt_rows_sql(EltPlaces *places, EltPart *part, const char *keys, EltNulls nulls)
 	return with_states(places, input, elt_query_text(part->output));
 }
 
-char *
-elt_group_delta_sql(EltPlaces *places, EltPart *part, Bitmapset *changed, bool moved, TimestampTz then)
+/* Groups of `from`, a bag or CTE with the input's columns and _elt_w. */
+static char *
+add_up(EltPart *part, const char *from)
 {
-	char	   *terms = delta_of_blocks(places, part, changed, moved, then);
 	StringInfoData sql;
 	int			i = 0;
 	ListCell   *lc;
 
-	if (terms == NULL)
-		return NULL;
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "SELECT ");
 	for (int k = 0; k < part->nkeys; k++)
@@ -400,13 +398,40 @@ elt_group_delta_sql(EltPlaces *places, EltPart *part, Bitmapset *changed, bool m
 		if (counter->extreme != NULL)
 			appendStringInfo(&sql, ", %s AS r%d", counter->extreme, i);
 	}
-	appendStringInfoString(&sql, " FROM elt_in");
+	appendStringInfo(&sql, " FROM %s", from);
 	if (part->nkeys > 0)
 	{
 		appendStringInfoString(&sql, " GROUP BY ");
 		append_keys(&sql, part, "i");
 	}
-	return with_states(places, psprintf("elt_in(%s) AS NOT MATERIALIZED (%s)", input_names(part, true), terms), sql.data);
+	return sql.data;
+}
+
+char *
+elt_group_netted_sql(EltPart *part)
+{
+	return add_up(part, "elt_rows");
+}
+
+char *
+elt_group_delta_sql(EltPlaces *places, EltPart *part, Bitmapset *changed, bool moved, TimestampTz then)
+{
+	char	   *terms = delta_of_blocks(places, part, changed, moved, then);
+
+	if (terms == NULL)
+		return NULL;
+	return with_states(places, psprintf("elt_in(%s) AS NOT MATERIALIZED (%s)", input_names(part, true), terms), add_up(part, "elt_in"));
+}
+
+bool
+elt_has_extremes(EltPart *part)
+{
+	ListCell   *lc;
+
+	foreach(lc, part->counters)
+		if (((EltCounter *) lfirst(lc))->extreme != NULL)
+			return true;
+	return false;
 }
 
 /* elt_state: stored groups with the bag elt_d added. */
@@ -462,12 +487,8 @@ char *
 elt_dirty_keys_sql(EltPlaces *places, EltPart *part, EltNulls nulls)
 {
 	StringInfoData sql;
-	bool		extremes = false;
-	ListCell   *lc;
 
-	foreach(lc, part->counters)
-		extremes |= ((EltCounter *) lfirst(lc))->extreme != NULL;
-	if (!extremes)
+	if (!elt_has_extremes(part))
 		return NULL;
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "WITH %s SELECT ", define_state_merged(places, part, nulls));

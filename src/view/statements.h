@@ -25,8 +25,15 @@ extern char *elt_rows_sql(EltPlaces *places, EltPart *part, const char *keys, El
 /* The change of elt_in: its columns and _elt_w. NULL: nothing of it can change. */
 extern char *elt_input_delta_sql(EltPlaces *places, EltPart *part, Bitmapset *changed, bool moved, TimestampTz then);
 
-/* The same added up by group: k1.., _elt_n, a weighted sum d1.. for each counter, and for extremes what was removed, r1... */
+/*
+ * The same added up by group: k1.., _elt_n, a weighted sum d1.. for each counter, and for extremes what was removed, r1... netted: from the bag elt_rows, which has
+ * what elt_input_delta_sql gave, netted.
+ */
 extern char *elt_group_delta_sql(EltPlaces *places, EltPart *part, Bitmapset *changed, bool moved, TimestampTz then);
+extern char *elt_group_netted_sql(EltPart *part);
+
+/* Has it a counter that is an extreme? An extreme has to be taken of netted rows: of others, one may never have been there. */
+extern bool elt_has_extremes(EltPart *part);
 
 /* Rows of groups after the bag elt_d has been added; and the keys k1.. of those that must be computed anew. */
 extern char *elt_merged_rows_sql(EltPlaces *places, EltPart *part, EltNulls nulls);

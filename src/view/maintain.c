@@ -421,6 +421,26 @@ is_due(EltMaintain *m, EltPart *part)
 	return false;
 }
 
+static void
+follow_part(EltMaintain *m, EltPart *part)
+{
+	switch (part->method)
+	{
+		case ELT_LINEAR:
+			follow_linear(m, part);
+			break;
+		case ELT_COUNTERS:
+			follow_counters(m, part);
+			break;
+		case ELT_KEYS:
+			follow_keys(m, part);
+			break;
+		case ELT_FULL:
+			replace_all(m, part);
+			break;
+	}
+}
+
 void
 elt_maintain_delta(EltMaintain *m)
 {
@@ -432,25 +452,21 @@ elt_maintain_delta(EltMaintain *m)
 
 		CHECK_FOR_INTERRUPTS();
 		memset(&m->counts, 0, sizeof(m->counts));
-		if (!is_due(m, part))
-			continue;
-		switch (part->method)
-		{
-			case ELT_LINEAR:
-				follow_linear(m, part);
-				break;
-			case ELT_COUNTERS:
-				follow_counters(m, part);
-				break;
-			case ELT_KEYS:
-				follow_keys(m, part);
-				break;
-			case ELT_FULL:
-				replace_all(m, part);
-				break;
-		}
+		if (is_due(m, part))
+			follow_part(m, part);
 		if (m->broken)
-			return;
+			break;
+	}
+	/* they belong to this (sub)transaction's resources */
+	foreach(lc, m->shape->sources)
+	{
+		EltSource  *source = lfirst(lc);
+
+		if (source->part != NULL && m->deltas[source->number] != NULL)
+		{
+			elt_delta_free(m->deltas[source->number]);
+			m->deltas[source->number] = NULL;
+		}
 	}
 }
 

@@ -30,6 +30,7 @@
 #include "utils/timestamp.h"
 
 #include "base/args.h"
+#include "base/attempt.h"
 #include "base/compat.h"
 #include "base/progress.h"
 #include "base/query.h"
@@ -341,6 +342,53 @@ analyze_storages(Turn *turn, EltMaintain *m)
 }
 
 static void
+work_delta(void *arg)
+{
+	elt_maintain_delta(arg);
+}
+
+/*
+ * The terms of a delta combine rows of different times, which never met: an expression over them may be an error that the query itself is not.
+ */
+static bool
+is_data_error(int sqlerrcode)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	{
+		case MAKE_SQLSTATE('2', '1', '0', '0', '0'):
+		case MAKE_SQLSTATE('2', '2', '0', '0', '0'):
+		case MAKE_SQLSTATE('2', '3', '0', '0', '0'):
+		case MAKE_SQLSTATE('3', '8', '0', '0', '0'):
+		case MAKE_SQLSTATE('3', '9', '0', '0', '0'):
+		case MAKE_SQLSTATE('P', '0', '0', '0', '0'):
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* Follow the changes; false: that did not do, and nothing is written. */
+static bool
+follow_changes(Turn *turn, EltMaintain *m, char **reason)
+{
+	ErrorData  *error = NULL;
+
+	if (!elt_attempt(work_delta, m, is_data_error, &error))
+	{
+		*reason = pstrdup("error_in_delta");
+		return false;
+	}
+	if (!m->broken)
+		return true;
+	*reason = pstrdup("storage_differs");
+	ereport(WARNING,
+			(errmsg("the storage of view \"%s\" lacks rows that its changes remove", turn->view->node.name),
+			 errdetail("It is made anew."),
+			 errhint("Has somebody written to the tables in schema elt_data, or does the query call a function that does not always give the same?")));
+	return false;
+}
+
+static void
 refresh_turn(Turn *turn, const char *forced)
 {
 	EltMaintain *m = begin_maintain(turn);
@@ -352,16 +400,8 @@ refresh_turn(Turn *turn, const char *forced)
 	if (reason == NULL && (m->changed != NULL || m->moved))
 	{
 		turn->result->strategy = "incremental";
-		elt_maintain_delta(m);
-		turn->result->counts = m->counts;
-		if (m->broken)
-		{
-			ereport(WARNING,
-					(errmsg("the storage of view \"%s\" lacks rows that its changes remove", turn->view->node.name),
-					 errdetail("It is made anew."),
-					 errhint("Somebody else may have written to the tables in schema elt_data.")));
-			reason = pstrdup("storage_differs");
-		}
+		if (follow_changes(turn, m, &reason))
+			turn->result->counts = m->counts;
 	}
 	if (reason != NULL)
 		full_refresh(turn, m, reason);

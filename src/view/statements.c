@@ -100,6 +100,8 @@ source_match(EltSource *source)
 			appendStringInfo(&right, "%sn.%s", right.len > 0 ? ", " : "", name);
 		}
 	}
+	if (sql.len == 0)
+		return pstrdup("true");
 	/* something that can be hashed */
 	if (left.len > 0)
 		appendStringInfo(&sql, " AND hash_record_extended(ROW(%s), 0) = hash_record_extended(ROW(%s), 0)", left.data, right.data);
@@ -114,14 +116,15 @@ define_was(EltPlaces *places, EltSource *source)
 	char	   *of_d = source_columns(source, "d.");
 	int			n = source->number;
 
-	if (source->key != NIL)
+	/* of one row all there is to tell is whether it changed */
+	if (source->key != NIL || (source->part != NULL && source->part->global))
 		return psprintf("SELECT %s FROM %s n WHERE NOT EXISTS (SELECT FROM elt_delta_%d d WHERE d._elt_w > 0 AND %s) "
 						"UNION ALL SELECT %s FROM elt_delta_%d d WHERE d._elt_w < 0",
 						of_n, source_now(places, source), n, source_match(source), of_d, n);
 	/* rows beyond those that were added, by image */
 	return psprintf("SELECT %s FROM (SELECT %s, d._elt_w, row_number() OVER (PARTITION BY d._elt_i) AS _elt_r FROM %s n LEFT JOIN "
 					"(SELECT *, row_number() OVER () AS _elt_i FROM elt_delta_%d WHERE _elt_w > 0) d "
-					"ON elt.row_hash(ROW(%s)) = elt.row_hash(ROW(%s)) AND ROW(%s) *= ROW(%s)) x WHERE _elt_w IS NULL OR _elt_r > _elt_w "
+					"ON elt.row_hash(ROW(%s)) = elt.row_hash(ROW(%s)) AND record_image_eq(ROW(%s), ROW(%s))) x WHERE _elt_w IS NULL OR _elt_r > _elt_w "
 					"UNION ALL SELECT %s FROM elt_delta_%d d, generate_series(1, - d._elt_w) WHERE d._elt_w < 0",
 					columns, of_n, source_now(places, source), n, of_n, of_d, of_n, of_d, of_d, n);
 }
@@ -430,7 +433,7 @@ elt_has_extremes(EltPart *part)
 
 	foreach(lc, part->counters)
 		if (((EltCounter *) lfirst(lc))->extreme != NULL)
-			return true;
+		return true;
 	return false;
 }
 

@@ -111,6 +111,12 @@ typedef struct EltPart
 	char	   *hash;			/* SQL of the generated column _elt_h over the
 								 * storage's columns, or NULL */
 	Query	   *query;			/* method full: the SELECT itself */
+	char	   *order;			/* kind top: ORDER BY over the storage's
+								 * columns, and how many rows of it make the
+								 * output */
+	int64		skip;
+	int64		limit;
+	bool		with_ties;
 	EltSource  *source;			/* as which others read it; NULL: nobody does */
 } EltPart;
 
@@ -169,6 +175,9 @@ extern List *elt_split_blocks(Query *query);
 /* A Query of `query`'s range table whose FROM is node, seen from one level further in; kept: the relids of node. */
 extern Query *elt_push_down(Query *query, Node *from, List *quals);
 extern Bitmapset *elt_relids_in(Node *jointree);
+
+/* Entries that are not in FROM any more are empty: they are not looked at, written or searched. */
+extern void elt_forget_unread(Query *query);
 
 typedef enum EltState
 {

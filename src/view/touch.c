@@ -271,6 +271,7 @@ lead(Search *search, Query *query, Node *from, List *extra, bool push)
 		result = copyObject(query);
 		result->jointree = copyObject(reduced);
 		result->jointree->quals = quals == NIL ? NULL : (Node *) make_ands_explicit(copyObject(quals));
+		elt_forget_unread(result);
 		result->targetList = list_make1(makeTargetEntry((Expr *) makeConst(INT4OID, -1, InvalidOid, sizeof(int32), Int32GetDatum(1), false, true),
 														1, pstrdup("one"), false));
 		result->hasAggs = result->hasWindowFuncs = result->hasTargetSRFs = result->hasDistinctOn = false;

@@ -55,4 +55,18 @@ extern EltShape *elt_view_shape(EltView *view);
 /* Refresh a locked view, and first those that it reads and that the user may refresh. force_full: with this reason, NULL: only if need be. */
 extern EltRefresh *elt_view_refresh(EltView *view, const char *force_full);
 
+/* The same, and then call `and` as the owner, with the view's settings, under the snapshot of the refresh. */
+extern EltRefresh *elt_view_refresh_and(EltView *view, const char *force_full, void (*and) (EltView *view, EltShape *shape, void *arg), void *arg);
+
+/* status.c */
+
+/* The query of a view that is kept as text. 55000 where it no longer fits what it reads, or what users read. */
+extern Query *elt_view_query_of_text(EltView *view);
+
+/* Why refreshes fail, as text; NULL: they should not. */
+extern char *elt_view_problem(EltView *view);
+
+/* Changes that the view does not show yet; below zero: not known, because it was never filled or the current user may not read a source. */
+extern int64 elt_view_pending(EltView *view);
+
 #endif

@@ -114,6 +114,31 @@ elt_node_delete(int32 id)
 	elt_table_delete("node", "node_pkey", 1, &key);
 }
 
+void
+elt_node_rename(int32 id, const char *name)
+{
+	Relation	rel = elt_table_open("node", RowExclusiveLock);
+	Datum		values[A_CREATED] = {0};
+	bool		nulls[A_CREATED] = {false};
+	bool		replace[A_CREATED] = {false};
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	elt_key_int4(&key, A_ID, id);
+	scan = elt_table_scan(rel, "node_pkey", 1, &key, NULL);
+	tuple = systable_getnext(scan);
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "node %d does not exist", id);
+	values[A_NAME - 1] = CStringGetTextDatum(name);
+	replace[A_NAME - 1] = true;
+	tuple = heap_modify_tuple(tuple, RelationGetDescr(rel), values, nulls, replace);
+	CatalogTupleUpdate(rel, &tuple->t_self, tuple);
+	systable_endscan(scan);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
 /* Names that share a hash wait for each other, which does no harm. */
 void
 elt_node_lock_name(const char *name)

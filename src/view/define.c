@@ -34,6 +34,8 @@
 PG_FUNCTION_INFO_V1(elt_sql_create_view);
 PG_FUNCTION_INFO_V1(elt_sql_drop_view);
 
+static void drop_view(EltView *view);
+
 EltView *
 elt_view_find(const char *name)
 {
@@ -209,6 +211,33 @@ existing_view(const char *name, const char *query, const char *if_exists)
 	return false;
 }
 
+/* Another node may have the name of a relation that is not there: a view's whose relation was dropped or renamed, or a load's. */
+static void
+free_node_name(const char *name)
+{
+	EltNode    *node = elt_node_by_name(name);
+	EltView    *view;
+
+	if (node == NULL)
+		return;
+	if (strcmp(node->kind, "view") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("\"%s\" is the name of a %s", name, node->kind),
+				 errhint("All nodes share one namespace of names: choose another one for the view.")));
+	elt_node_lock(node->id);
+	view = elt_view_by_id(node->id);
+	if (view == NULL)
+		return;
+	if (get_rel_name(view->relid) != NULL)
+		elt_node_rename(node->id, elt_qualified_name(view->relid));
+	else
+	{
+		elt_node_check_owner(&view->node);
+		drop_view(view);
+	}
+}
+
 Datum
 elt_sql_create_view(PG_FUNCTION_ARGS)
 {
@@ -241,6 +270,7 @@ elt_sql_create_view(PG_FUNCTION_ARGS)
 	if (existing_view(name, view->query, if_exists))
 		PG_RETURN_OID(elt_view_find(name)->relid);
 
+	free_node_name(view->node.name);
 	elt_become(&context, view->node.owner);
 	elt_node_insert(&view->node);
 	if (strcmp(view->on_schema_change, "refuse") == 0)
@@ -288,23 +318,61 @@ elt_view_rebuild_if_needed(EltView *view, EltShape *shape)
 	CommandCounterIncrement();
 }
 
+/* Drop what there still is of a locked view: DROP TABLE ... CASCADE and DROP SCHEMA may have taken some of it. */
+static void
+drop_view(EltView *view)
+{
+	if (get_rel_name(view->relid) != NULL)
+		elt_sql_run(psprintf("DROP VIEW %s", elt_qualified_name(view->relid)));
+	elt_storage_drop(view->node.id);
+	if (OidIsValid(view->definition) && get_rel_name(view->definition) != NULL)
+		elt_sql_run_as_extension(psprintf("DROP VIEW %s", elt_qualified_name(view->definition)));
+	elt_view_delete(view);
+}
+
+/* The view whose node has that name; the relation may be gone, or renamed since. */
+static EltView *
+view_of_node(const char *qualified_name)
+{
+	EltNode    *node = elt_node_by_name(qualified_name);
+
+	return node != NULL && strcmp(node->kind, "view") == 0 ? elt_view_by_id(node->id) : NULL;
+}
+
+/* The view of that name; also one that lost its relation. */
+static EltView *
+find_to_drop(const char *name)
+{
+	EltView    *view = elt_view_find(name);
+	RangeVar   *range = makeRangeVarFromNameList(elt_name_list(name));
+	ListCell   *lc;
+
+	if (view != NULL)
+		return view;
+	if (range->schemaname != NULL)
+		view = view_of_node(quote_qualified_identifier(range->schemaname, range->relname));
+	else
+		foreach(lc, fetch_search_path(false))
+		{
+			view = view_of_node(quote_qualified_identifier(get_namespace_name(lfirst_oid(lc)), range->relname));
+			if (view != NULL)
+				break;
+		}
+	return view != NULL && get_rel_name(view->relid) == NULL ? view : NULL;
+}
+
 Datum
 elt_sql_drop_view(PG_FUNCTION_ARGS)
 {
 	char	   *name = elt_arg_text(fcinfo, 0, "name");
-	EltView    *view = elt_view_find(name);
+	EltView    *view = find_to_drop(name);
 
 	if (view == NULL)
 		(void) elt_view_get(name);
 	elt_node_check_owner(&view->node);
 	elt_node_lock(view->node.id);
 	view = elt_view_by_id(view->node.id);
-	if (view == NULL)
-		PG_RETURN_VOID();
-	elt_sql_run(psprintf("DROP VIEW %s", elt_qualified_name(view->relid)));
-	elt_storage_drop(view->node.id);
-	if (OidIsValid(view->definition))
-		elt_sql_run_as_extension(psprintf("DROP VIEW %s", elt_qualified_name(view->definition)));
-	elt_view_delete(view);
+	if (view != NULL)
+		drop_view(view);
 	PG_RETURN_VOID();
 }

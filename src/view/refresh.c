@@ -41,6 +41,7 @@
 #include "capture/net.h"
 #include "capture/segment.h"
 #include "capture/track.h"
+#include "catalog/table.h"
 #include "view/block.h"
 #include "view/view.h"
 
@@ -76,8 +77,8 @@ elt_view_query(EltView *view)
 	if (rel == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("view \"%s\" was dropped meanwhile", view->node.name),
-				 errhint("elt.views lists the views that are left.")));
+				 errmsg("the query of view \"%s\" was dropped, with what it reads", view->node.name),
+				 errhint("Drop the view with elt.drop_view, and create it anew.")));
 	query = copyObject(get_view_query(rel));
 	table_close(rel, NoLock);
 	return query;
@@ -102,13 +103,45 @@ used_columns(EltSource *source)
 	return text.data;
 }
 
+/*
+ * Is the offset one in the present change log of the source? Not where it was dumped and restored, or the source was untracked and tracked again: then the view
+ * registers anew and is made anew.
+ */
+static bool
+is_registered(EltView *view, EltViewSource *row)
+{
+	EltConsumer *consumer = elt_consumer_by_id(row->consumer);
+	EltCapture *capture = elt_capture_by_relation(row->relid);
+
+	if (capture == NULL && get_rel_name(row->relid) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("view \"%s\" cannot follow table \"%s\", which is no longer tracked", view->node.name, get_rel_name(row->relid)),
+				 errhint("Call elt.track(%s); the next refresh then makes the view anew.", quote_literal_cstr(elt_qualified_name(row->relid)))));
+	return consumer != NULL && capture != NULL && consumer->capture == capture->id &&
+		elt_install_is(&consumer->install) && elt_install_is(&capture->install);
+}
+
 void
 elt_view_sync_sources(EltView *view, EltShape *shape)
 {
-	List	   *known = elt_view_sources(view->node.id);
+	List	   *known = NIL;
+	List	   *noted = elt_view_sources(view->node.id);
 	ListCell   *lc;
 	ListCell   *lc2;
 
+	foreach(lc, noted)
+	{
+		EltViewSource *row = lfirst(lc);
+		bool		is_read = false;
+
+		foreach(lc2, shape->sources)
+			is_read |= ((EltSource *) lfirst(lc2))->part == NULL && ((EltSource *) lfirst(lc2))->relid == row->relid;
+		if (is_read && is_registered(view, row))
+			known = lappend(known, row);
+		else
+			elt_view_source_delete(view->node.id, row->relid);
+	}
 	foreach(lc, shape->sources)
 	{
 		EltSource  *source = lfirst(lc);
@@ -126,16 +159,6 @@ elt_view_sync_sources(EltView *view, EltShape *shape)
 		row.consumer = elt_consumer_create(capture->id, "view", view->node.name, false, false);
 		elt_view_source_insert(view->node.id, &row);
 		view->populated = false;
-	}
-	foreach(lc, known)
-	{
-		Oid			relid = ((EltViewSource *) lfirst(lc))->relid;
-		bool		found = false;
-
-		foreach(lc2, shape->sources)
-			found |= ((EltSource *) lfirst(lc2))->relid == relid;
-		if (!found)
-			elt_view_source_delete(view->node.id, relid);
 	}
 }
 

@@ -172,15 +172,15 @@ elt_view_problem(EltView *view)
 	{
 		EltViewSource *source = lfirst(lc);
 		EltCapture *capture = elt_capture_by_relation(source->relid);
-		EltConsumer *consumer = elt_consumer_by_id(source->consumer);
 
 		if (get_rel_name(source->relid) == NULL)
 			return psprintf("a table that it reads was dropped");
-		if (consumer == NULL || !elt_install_is(&consumer->install))
-			return psprintf("its offset in the changes of %s is not of this database", elt_qualified_name(source->relid));
-		if (capture == NULL || capture->id != consumer->capture)
+		/* what was restored registers anew, where the owner may track it */
+		if (capture == NULL || (!elt_install_is(&capture->install) && !has_privs_of_role(view->node.owner, elt_relation_owner(source->relid))))
 			return psprintf("%s is no longer tracked", elt_qualified_name(source->relid));
 	}
+	if (OidIsValid(view->definition) && get_rel_name(view->definition) == NULL)
+		return pstrdup("its query was dropped with what it reads");
 	return OidIsValid(view->definition) ? NULL : problem_of_text(view);
 }
 

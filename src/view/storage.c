@@ -161,13 +161,17 @@ Oid
 elt_storage_create_definition(int32 node, Oid owner, const char *sql)
 {
 	EltSecContext context;
-	char	   *name = psprintf("elt_data.q%d", node);
+	Oid			schema = get_namespace_oid("elt_data", false);
+	char	   *name = psprintf("q%d", node);
 	Oid			relid;
 
 	elt_become(&context, elt_extension_owner());
-	elt_sql_run(psprintf("CREATE OR REPLACE VIEW %s AS %s", name, sql));
-	elt_sql_run(psprintf("ALTER VIEW %s OWNER TO %s", name, quote_identifier(GetUserNameFromId(owner, false))));
-	relid = get_relname_relid(psprintf("q%d", node), get_namespace_oid("elt_data", false));
+	/* a restored schema without data has views that nothing knows of */
+	for (int i = 1; OidIsValid(get_relname_relid(name, schema)); i++)
+		name = psprintf("q%dr%d", node, i);
+	elt_sql_run(psprintf("CREATE VIEW elt_data.%s AS %s", name, sql));
+	elt_sql_run(psprintf("ALTER VIEW elt_data.%s OWNER TO %s", name, quote_identifier(GetUserNameFromId(owner, false))));
+	relid = get_relname_relid(name, schema);
 	elt_restore(&context);
 	CommandCounterIncrement();
 	return relid;

@@ -33,6 +33,7 @@
 #include "base/args.h"
 #include "base/attempt.h"
 #include "base/compat.h"
+#include "base/debug_point.h"
 #include "base/progress.h"
 #include "base/query.h"
 #include "base/secctx.h"
@@ -74,13 +75,23 @@ elt_view_query(EltView *view)
 	if (!OidIsValid(view->definition))
 		return elt_view_query_of_text(view);
 	rel = try_relation_open(view->definition, AccessShareLock);
-	if (rel == NULL)
+	if (rel == NULL && elt_view_by_id(view->node.id) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("view \"%s\" was dropped meanwhile", view->node.name),
+				 errhint("elt.views lists the views that are left.")));
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the query of view \"%s\" was dropped, with what it reads", view->node.name),
 				 errhint("Drop the view with elt.drop_view, and create it anew.")));
 	query = copyObject(get_view_query(rel));
-	table_close(rel, NoLock);
+
+	/*
+	 * not kept locked: who waits for the node's lock must not hold up who
+	 * has it and drops the view
+	 */
+	table_close(rel, AccessShareLock);
 	return query;
 }
 
@@ -493,6 +504,7 @@ finish_turn(Turn *turn, EltMaintain *m, instr_time begin)
 	instr_time	now;
 	ListCell   *lc;
 
+	elt_debug_point("view-applied");
 	foreach(lc, turn->batches)
 	{
 		EltBatch   *batch = lfirst(lc);

@@ -430,6 +430,22 @@ elt_plan(const char *sql, EltBag *bags, int nbags)
 	return plan;
 }
 
+double
+elt_plan_cost(EltPlan *plan)
+{
+	double		cost = 0;
+	ListCell   *lc;
+
+	foreach(lc, plan->statements)
+	{
+		PlannedStmt *statement = lfirst_node(PlannedStmt, lc);
+
+		if (statement->planTree != NULL)
+			cost += statement->planTree->total_cost;
+	}
+	return cost;
+}
+
 void
 elt_plan_run(EltPlan *plan, EltBag *bags, int nbags, EltExecCounts *counts)
 {

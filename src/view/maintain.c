@@ -188,12 +188,23 @@ begin_change(EltMaintain *m, EltPart *part)
 	return elt_change_begin(target_of(m, part), written_desc(part, part->ncolumns));
 }
 
-/* Write, and hand the change of the output on to those who read the part. */
+/* Hand the change of the output on to those who read the part. */
+static void
+publish(EltMaintain *m, EltPart *part, EltDelta *out)
+{
+	elt_delta_net(out);
+	if (elt_delta_count(out) == 0)
+		return;
+	m->deltas[part->source->number] = out;
+	m->changed = bms_add_member(m->changed, part->source->number);
+}
+
+/* Write, and publish. */
 static void
 write_change(EltMaintain *m, EltPart *part, EltChange *change)
 {
 	EltChangeCounts counts = {0};
-	EltDelta   *out = part->source != NULL ? elt_delta_begin(written_desc(part, part->noutput)) : NULL;
+	EltDelta   *out = part->source != NULL && !m->anew ? elt_delta_begin(written_desc(part, part->noutput)) : NULL;
 
 	if (!elt_change_apply(change, out, &counts))
 	{
@@ -201,15 +212,10 @@ write_change(EltMaintain *m, EltPart *part, EltChange *change)
 		return;
 	}
 	if (out != NULL)
-	{
-		elt_delta_net(out);
-		if (elt_delta_count(out) > 0)
-		{
-			m->deltas[part->source->number] = out;
-			m->changed = bms_add_member(m->changed, part->source->number);
-		}
-	}
-	m->counts = counts;
+		publish(m, part, out);
+	m->counts.inserted += counts.inserted;
+	m->counts.updated += counts.updated;
+	m->counts.deleted += counts.deleted;
 }
 
 /* Results of statements as what is to be added: with a weight of one. */
@@ -235,6 +241,32 @@ take_stored(EltMaintain *m, EltPart *part, EltChange *change, const char *sql, E
  * The methods
  */
 
+static int64
+count_stored(EltMaintain *m, EltPart *part)
+{
+	Rows		rows = run(m, psprintf("SELECT FROM %s", m->places.storages[part->number]), NULL);
+
+	end_result(&rows);
+	return rows.n;
+}
+
+static void
+note_complete(EltMaintain *m, EltPart *part, bool complete)
+{
+	if (m->complete[part->number] == complete)
+		return;
+	elt_view_part_set_complete(m->view->node.id, part->number, complete);
+	m->complete[part->number] = complete;
+}
+
+/* After a top part was computed: has it all rows? */
+static void
+after_computed(EltMaintain *m, EltPart *part)
+{
+	if (part->kind == ELT_PART_TOP)
+		note_complete(m, part, count_stored(m, part) < elt_rows_to_store(part));
+}
+
 static void
 replace_all(EltMaintain *m, EltPart *part)
 {
@@ -243,6 +275,7 @@ replace_all(EltMaintain *m, EltPart *part)
 	take_stored(m, part, change, elt_stored_sql(&m->places, part, NULL, 0), NULL, true);
 	add_computed(m, part, change, elt_rows_sql(&m->places, part, NULL, 0), NULL);
 	write_change(m, part, change);
+	after_computed(m, part);
 }
 
 /* Replace the rows of some keys; `keys` has columns k1... */
@@ -291,23 +324,25 @@ input_delta(EltMaintain *m, EltPart *part)
 	return NULL;
 }
 
+/* Write netted rows, of the storage's columns. */
 static void
-follow_linear(EltMaintain *m, EltPart *part)
+apply_rows(EltMaintain *m, EltPart *part, EltDelta *delta)
 {
-	EltDelta   *delta = input_delta(m, part);
-	EltChange  *change;
-	EltBag		bag;
+	EltChange  *change = begin_change(m, part);
+	EltBag		bag = bag_of_delta("elt_rows", delta);
 
-	if (delta == NULL)
-		return;
-	change = begin_change(m, part);
-	bag = bag_of_delta("elt_rows", delta);
 	if (part->unique)
 	{
 		Rows		keys = run(m, elt_keys_sql(part, "elt_rows", true), &bag);
-		EltBag		keys_bag = bag_of_result("elt_keys", &keys);
+		ListCell   *lc;
 
-		take_stored(m, part, change, elt_stored_sql(&m->places, part, "elt_keys", 0), &keys_bag, false);
+		foreach(lc, classes_of(part, &keys, "elt_keys"))
+		{
+			NullsClass *class = lfirst(lc);
+
+			take_stored(m, part, change, elt_stored_sql(&m->places, part, "elt_keys", class->nulls), &class->bag, false);
+			tuplestore_end(class->bag.tuples);
+		}
 		end_result(&keys);
 	}
 	else if (elt_delta_has_removed(delta))
@@ -315,6 +350,16 @@ follow_linear(EltMaintain *m, EltPart *part)
 	rewind_store(elt_delta_tuples(delta));
 	elt_change_new(change, elt_delta_tuples(delta), elt_delta_desc(delta));
 	write_change(m, part, change);
+}
+
+static void
+follow_linear(EltMaintain *m, EltPart *part)
+{
+	EltDelta   *delta = input_delta(m, part);
+
+	if (delta == NULL)
+		return;
+	apply_rows(m, part, delta);
 	elt_delta_free(delta);
 }
 
@@ -341,6 +386,71 @@ delta_by_group(EltMaintain *m, EltPart *part, Rows *sums)
 		return false;
 	*sums = run(m, sql, NULL);
 	return true;
+}
+
+/* The rows that the part's readers see now, with a weight. */
+static void
+add_output(EltMaintain *m, EltPart *part, EltDelta *out, int weight)
+{
+	Rows		rows = run(m, psprintf("SELECT q.*, %d::bigint AS _elt_w FROM (%s) q", weight,
+									   elt_output_sql(part, m->places.storages[part->number])), NULL);
+
+	elt_delta_add_store(out, rows.tuples, rows.desc);
+	end_result(&rows);
+}
+
+/* Rows no later than the last one that is stored come and go; later ones are left out, unless all are stored. */
+static void
+follow_within(EltMaintain *m, EltPart *part, EltDelta *delta)
+{
+	EltBag		bag = bag_of_delta("elt_rows", delta);
+	Rows		within = run(m, elt_within_stored_sql(&m->places, part), &bag);
+	EltDelta   *inner = elt_delta_begin(written_desc(part, part->ncolumns));
+
+	elt_delta_add_store(inner, within.tuples, within.desc);
+	end_result(&within);
+	elt_delta_net(inner);
+	if (elt_delta_count(inner) > 0)
+		apply_rows(m, part, inner);
+	elt_delta_free(inner);
+}
+
+static void
+follow_top(EltMaintain *m, EltPart *part)
+{
+	EltDelta   *delta = input_delta(m, part);
+	EltDelta   *out = NULL;
+	EltSource  *source = part->source;
+	int64		stored;
+
+	if (delta == NULL)
+		return;
+	/* what readers see changes otherwise than what is stored */
+	if (source != NULL)
+		add_output(m, part, out = elt_delta_begin(written_desc(part, part->noutput)), -1);
+	part->source = NULL;
+	if (m->complete[part->number])
+		apply_rows(m, part, delta);
+	else
+		follow_within(m, part, delta);
+	elt_delta_free(delta);
+	if (!m->broken)
+	{
+		stored = count_stored(m, part);
+		if (!m->complete[part->number] && stored < part->skip + part->limit)
+			replace_all(m, part);
+		else if (stored > 4 * elt_rows_to_store(part))
+		{
+			elt_exec(elt_trim_stored_sql(&m->places, part), NULL, 0, NULL, NULL, NULL);
+			note_complete(m, part, false);
+		}
+	}
+	part->source = source;
+	if (source != NULL)
+	{
+		add_output(m, part, out, 1);
+		publish(m, part, out);
+	}
 }
 
 static void
@@ -427,7 +537,10 @@ follow_part(EltMaintain *m, EltPart *part)
 	switch (part->method)
 	{
 		case ELT_LINEAR:
-			follow_linear(m, part);
+			if (part->kind == ELT_PART_TOP)
+				follow_top(m, part);
+			else
+				follow_linear(m, part);
 			break;
 		case ELT_COUNTERS:
 			follow_counters(m, part);
@@ -475,10 +588,7 @@ elt_maintain_full(EltMaintain *m, bool empty)
 {
 	ListCell   *lc;
 
-	/* nothing is followed, so no deltas are needed */
-	memset(m->deltas, 0, sizeof(EltDelta *) * (list_length(m->shape->sources) + 1));
-	m->changed = NULL;
-	m->broken = false;
+	m->anew = true;
 	foreach(lc, m->shape->parts)
 	{
 		EltPart    *part = lfirst(lc);
@@ -492,6 +602,7 @@ elt_maintain_full(EltMaintain *m, bool empty)
 			elt_exec(psprintf("INSERT INTO %s (%s) %s", m->places.storages[part->number], elt_column_list(part, "", part->ncolumns),
 							  elt_rows_sql(&m->places, part, NULL, 0)), NULL, 0, NULL, NULL, &counts);
 			m->counts.inserted = counts.inserted;
+			after_computed(m, part);
 		}
 		else
 			replace_all(m, part);

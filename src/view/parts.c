@@ -223,7 +223,7 @@ row_hash(EltPart *part)
 
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "elt.row_hash(ROW(");
-	for (int i = 0; i < part->noutput; i++)
+	for (int i = 0; i < part->ncolumns; i++)
 		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", quote_identifier(part->columns[i].name));
 	appendStringInfoString(&sql, "))");
 	return sql.data;
@@ -278,16 +278,12 @@ finish_or_full(EltCut *c, Before *before, EltPart *part)
 	return bound ? finish(c, part) : full_instead(c, before, ELT_WHY_NOW, "now() elsewhere than in a condition of WHERE");
 }
 
-static EltPart *
-rows_part(EltCut *c, Query *query)
+/* By a key that the output has, or by a hash of all columns. */
+static void
+identify_rows(EltCut *c, EltPart *part)
 {
-	EltPart    *part = new_part(ELT_PART_ROWS, ELT_LINEAR);
-	Before		before = remember(c, query);
 	List	   *key;
 
-	if (!set_blocks(c, part, query))
-		return full_instead(c, &before, ELT_WHY_COMPLEX, "more UNION ALL and FULL JOIN than can be followed");
-	output_columns(part, query);
 	part->input = part->columns;
 	part->ninput = part->ncolumns;
 	key = elt_find_row_key(c->shape, part);
@@ -301,14 +297,26 @@ rows_part(EltCut *c, Query *query)
 			EltColumn  *column = &part->columns[list_nth_int(key, i)];
 
 			part->key_columns[i] = list_nth_int(key, i);
-			column->notnull = true;
 			get_sort_group_operators(column->type, false, true, false, NULL, &column->equals, NULL, NULL);
 		}
 	}
 	else
 		part->hash = row_hash(part);
+}
+
+static EltPart *
+rows_part(EltCut *c, Query *query)
+{
+	EltPart    *part = new_part(ELT_PART_ROWS, ELT_LINEAR);
+	Before		before = remember(c, query);
+
+	if (!set_blocks(c, part, query))
+		return full_instead(c, &before, ELT_WHY_COMPLEX, "more UNION ALL and FULL JOIN than can be followed");
+	output_columns(part, query);
+	identify_rows(c, part);
 	return finish_or_full(c, &before, part);
 }
+
 
 /*
  * Groups
@@ -598,6 +606,92 @@ window_part(EltCut *c, Query *query)
 	return finish_or_full(c, &before, part);
 }
 
+/*
+ * ORDER BY ... LIMIT
+ */
+
+static bool
+constant_int8(Node *node, int64 *value)
+{
+	Const	   *constant = (Const *) node;
+
+	if (node == NULL)
+		return true;
+	node = eval_const_expressions(NULL, node);
+	constant = (Const *) node;
+	if (!IsA(node, Const) || constant->constisnull)
+		return false;
+	*value = DatumGetInt64(constant->constvalue);
+	return *value >= 0 && *value <= PG_INT32_MAX;
+}
+
+/* The sort clause, as SQL over columns by the names of the storage. */
+static char *
+order_text(EltPart *part, List *clauses, List *targets)
+{
+	Query	   *query = elt_select_from_input("elt_u", part->columns, part->ncolumns);
+	char	   *sql;
+	char	   *order;
+	int			i = 0;
+	ListCell   *lc;
+
+	foreach(lc, targets)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		TargetEntry *copy;
+
+		i++;
+		copy = makeTargetEntry((Expr *) makeVar(1, i, exprType((Node *) tle->expr), exprTypmod((Node *) tle->expr), exprCollation((Node *) tle->expr), 0),
+							   i, part->columns[i - 1].name, false);
+		copy->ressortgroupref = tle->ressortgroupref;
+		query->targetList = lappend(query->targetList, copy);
+	}
+	query->sortClause = clauses;
+	sql = elt_query_text(query);
+	order = sql;
+	for (char *at = strstr(sql, "ORDER BY "); at != NULL; at = strstr(at + 1, "ORDER BY "))
+		order = at + strlen("ORDER BY ");
+	return order;
+}
+
+static EltPart *
+top_part(EltCut *c, Query *query)
+{
+	EltPart    *part = new_part(ELT_PART_TOP, ELT_LINEAR);
+	Before		before = remember(c, query);
+	List	   *exprs = NIL;
+	List	   *targets = NIL;
+	ListCell   *lc;
+
+	part->limit = -1;
+	if (query->sortClause == NIL)
+		return full_part(c, query, ELT_WHY_LIMIT, "LIMIT without ORDER BY");
+	if (!constant_int8(query->limitCount, &part->limit) || !constant_int8(query->limitOffset, &part->skip) || part->limit < 0)
+		return full_part(c, query, ELT_WHY_LIMIT, "LIMIT or OFFSET that is not a constant");
+	part->with_ties = query->limitOption == LIMIT_OPTION_WITH_TIES;
+	output_columns(part, query);
+	foreach(lc, query->targetList)
+		if (!lfirst_node(TargetEntry, lc)->resjunk)
+		targets = lappend(targets, lfirst(lc));
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (!tle->resjunk)
+			continue;
+		targets = lappend(targets, tle);
+		(void) add_storage_column(part, psprintf("_elt_s%d", tle->resno), exprType((Node *) tle->expr), exprTypmod((Node *) tle->expr),
+								  exprCollation((Node *) tle->expr));
+	}
+	foreach(lc, targets)
+		exprs = lappend(exprs, lfirst_node(TargetEntry, lc)->expr);
+	part->order = order_text(part, copyObject(query->sortClause), targets);
+	if (!set_blocks(c, part, plain_level(query, exprs)))
+		return full_instead(c, &before, ELT_WHY_COMPLEX, "more UNION ALL and FULL JOIN than can be followed");
+	identify_rows(c, part);
+	return finish_or_full(c, &before, part);
+}
+
 EltPart *
 elt_cut(EltCut *c, Query *query)
 {
@@ -605,7 +699,7 @@ elt_cut(EltCut *c, Query *query)
 	CHECK_FOR_INTERRUPTS();
 	query = elt_stack(query);
 	if (query->limitCount != NULL || query->limitOffset != NULL)
-		return full_part(c, query, query->sortClause == NIL ? ELT_WHY_LIMIT : NULL, "LIMIT");
+		return top_part(c, query);
 	query = copyObject(query);
 	query->sortClause = query->hasDistinctOn ? query->sortClause : NIL;
 	if (!query->hasDistinctOn)

@@ -46,6 +46,8 @@
 
 PG_FUNCTION_INFO_V1(elt_sql_refresh);
 
+#define FOLLOW_PAGE_COST	"0.2"
+
 /* A view on its way through a refresh. */
 typedef struct Turn
 {
@@ -262,6 +264,7 @@ begin_maintain(Turn *turn)
 {
 	EltMaintain *m = palloc0(sizeof(EltMaintain));
 	int			nparts = list_length(turn->shape->parts);
+	ListCell   *lc;
 
 	m->view = turn->view;
 	m->shape = turn->shape;
@@ -271,6 +274,9 @@ begin_maintain(Turn *turn)
 	for (int i = 1; i <= nparts; i++)
 		m->places.storages[i] = elt_qualified_name(m->storages[i]);
 	m->places.frozen = turn->view->frozen_where;
+	m->complete = palloc0(sizeof(bool) * (nparts + 1));
+	foreach(lc, elt_view_parts(turn->view->node.id))
+		m->complete[((EltViewPart *) lfirst(lc))->part] = ((EltViewPart *) lfirst(lc))->complete;
 	m->deltas = palloc0(sizeof(EltDelta *) * (list_length(turn->shape->sources) + 1));
 	m->then = turn->view->as_of;
 	m->moved = turn->shape->moving && turn->view->as_of != GetCurrentTransactionStartTimestamp();
@@ -347,6 +353,23 @@ analyze_storages(Turn *turn, EltMaintain *m)
 		elt_sql_run(psprintf("ANALYZE %s", m->places.storages[i]));
 }
 
+/* Those of tables; those of parts do not outlive an attempt. */
+static void
+free_deltas(EltMaintain *m)
+{
+	ListCell   *lc;
+
+	foreach(lc, m->shape->sources)
+	{
+		EltSource  *source = lfirst(lc);
+
+		if (source->part == NULL && m->deltas[source->number] != NULL)
+			elt_delta_free(m->deltas[source->number]);
+		m->deltas[source->number] = NULL;
+	}
+	m->changed = NULL;
+}
+
 static void
 work_delta(void *arg)
 {
@@ -378,8 +401,18 @@ static bool
 follow_changes(Turn *turn, EltMaintain *m, char **reason)
 {
 	ErrorData  *error = NULL;
+	int			nest = NewGUCNestLevel();
+	bool		done;
 
-	if (!elt_attempt(work_delta, m, is_data_error, &error))
+	/*
+	 * rows are looked up one by one in pages that the last changes have
+	 * brought into memory: an index is worth more than the server's setting
+	 * says
+	 */
+	elt_pin_setting("random_page_cost", FOLLOW_PAGE_COST);
+	done = elt_attempt(work_delta, m, is_data_error, &error);
+	AtEOXact_GUC(false, nest);
+	if (!done)
 	{
 		*reason = pstrdup("error_in_delta");
 		return false;
@@ -394,7 +427,7 @@ follow_changes(Turn *turn, EltMaintain *m, char **reason)
 	return false;
 }
 
-static void
+static EltMaintain *
 refresh_turn(Turn *turn, const char *forced)
 {
 	EltMaintain *m = begin_maintain(turn);
@@ -403,6 +436,8 @@ refresh_turn(Turn *turn, const char *forced)
 	turn->result->strategy = "none";
 	if (reason == NULL && !read_deltas(turn, m))
 		reason = pstrdup("source_value_lost");
+	if (reason == NULL && m->changed != NULL && elt_full_is_cheaper(m))
+		reason = pstrdup("cost");
 	if (reason == NULL && (m->changed != NULL || m->moved))
 	{
 		turn->result->strategy = "incremental";
@@ -410,14 +445,21 @@ refresh_turn(Turn *turn, const char *forced)
 			turn->result->counts = m->counts;
 	}
 	if (reason != NULL)
+	{
+		free_deltas(m);
+		/* what an attempt has noted is gone with it */
+		m = begin_maintain(turn);
 		full_refresh(turn, m, reason);
+	}
 	if (strcmp(turn->result->strategy, "none") != 0)
 		analyze_storages(turn, m);
+	free_deltas(m);
+	return m;
 }
 
 /* Store what the next refresh begins with. */
 static void
-finish_turn(Turn *turn, instr_time begin)
+finish_turn(Turn *turn, EltMaintain *m, instr_time begin)
 {
 	EltView    *view = turn->view;
 	EltRefresh *result = turn->result;
@@ -438,8 +480,10 @@ finish_turn(Turn *turn, instr_time begin)
 		foreach(lc, turn->sources)
 	{
 		EltViewSource *row = lfirst(lc);
+		char	   *columns = used_columns(source_of(turn->shape, row->relid));
 
-		elt_view_source_set_columns(view->node.id, row->relid, used_columns(source_of(turn->shape, row->relid)));
+		if (strcmp(columns, row->columns) != 0)
+			elt_view_source_set_columns(view->node.id, row->relid, columns);
 	}
 	INSTR_TIME_SET_CURRENT(now);
 	INSTR_TIME_SUBTRACT(now, begin);
@@ -450,6 +494,8 @@ finish_turn(Turn *turn, instr_time begin)
 	view->strategy = pstrdup(result->strategy);
 	view->reason = result->reason;
 	view->last_ms = result->ms;
+	if (!none)
+		elt_note_cost(m, strcmp(result->strategy, "full") == 0, result->ms);
 	view->suspended = NULL;
 	elt_view_update(view);
 }
@@ -573,8 +619,7 @@ elt_view_refresh_and(EltView *view, const char *force_full, void (*and) (EltView
 		foreach(lc2, turn->batches)
 			elt_batch_open(lfirst(lc2), snapshot);
 		turn->result = palloc0(sizeof(EltRefresh));
-		refresh_turn(turn, turn == last ? force_full : NULL);
-		finish_turn(turn, begin);
+		finish_turn(turn, refresh_turn(turn, turn == last ? force_full : NULL), begin);
 		if (turn == last && and != NULL)
 			and(turn->view, turn->shape, arg);
 		AtEOXact_GUC(false, nest);

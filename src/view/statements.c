@@ -135,8 +135,7 @@ define_state(EltPlaces *places, EltSource *source, const char *state)
 	char	   *columns = source_columns(source, "");
 
 	if (strcmp(state, "new") == 0)
-		return psprintf("SELECT %s FROM %s%s", columns, places->storages[source->part->number],
-						source->part->shown >= 0 ? " WHERE _elt_shown" : "");
+		return elt_output_sql(source->part, places->storages[source->part->number]);
 	if (strcmp(state, "old") == 0)
 		return psprintf("SELECT %s, 1::bigint AS _elt_w FROM %s UNION ALL SELECT %s, - _elt_w FROM elt_delta_%d",
 						columns, source_now(places, source), columns, source->number);
@@ -360,6 +359,9 @@ elt_rows_sql(EltPlaces *places, EltPart *part, const char *keys, EltNulls nulls)
 	if (part->method == ELT_FULL)
 		return with_states(places, "", elt_query_text(elt_block_now(places->shape, part->query)));
 	input = define_input(places, part, keys, nulls);
+	if (part->kind == ELT_PART_TOP)
+		return with_states(places, input, psprintf("SELECT %s FROM elt_in AS elt_u ORDER BY %s FETCH FIRST " INT64_FORMAT " ROWS WITH TIES",
+												   input_names(part, false), part->order, elt_rows_to_store(part)));
 	if (part->kind == ELT_PART_ROWS)
 		return with_states(places, input, psprintf("SELECT %s FROM elt_in", input_names(part, false)));
 	if (part->kind == ELT_PART_WINDOW)
@@ -530,7 +532,7 @@ elt_stored_by_hash_sql(EltPlaces *places, EltPart *part)
 	StringInfoData row;
 
 	initStringInfo(&row);
-	for (int i = 0; i < part->noutput; i++)
+	for (int i = 0; i < part->ncolumns; i++)
 		appendStringInfo(&row, "%s%s", i > 0 ? ", " : "", quote_identifier(part->columns[i].name));
 	return psprintf("SELECT %s, t._elt_tid, t._elt_frozen FROM (SELECT DISTINCT elt.row_hash(ROW(%s)) AS h FROM elt_rows WHERE _elt_w < 0) k "
 					"JOIN (SELECT _elt_h, %s) t ON t._elt_h = k.h",
@@ -549,4 +551,45 @@ elt_keys_sql(EltPart *part, const char *bag, bool of_storage)
 						 quote_identifier(of_storage ? part->columns[part->key_columns[i]].name : part->input[i].name), i + 1);
 	appendStringInfo(&sql, " FROM %s", bag);
 	return sql.data;
+}
+
+/*
+ * ORDER BY ... LIMIT
+ */
+
+/* Twice what is shown, and some: so many rows can go before all has to be looked at again. */
+int64
+elt_rows_to_store(EltPart *part)
+{
+	return 2 * (part->skip + part->limit) + 20;
+}
+
+char *
+elt_output_sql(EltPart *part, const char *storage)
+{
+	if (part->kind == ELT_PART_TOP)
+		return psprintf("SELECT %s FROM %s AS elt_u ORDER BY %s OFFSET " INT64_FORMAT " FETCH FIRST " INT64_FORMAT " ROWS %s",
+						elt_column_list(part, "", part->noutput), storage, part->order, part->skip, part->limit,
+						part->with_ties ? "WITH TIES" : "ONLY");
+	return psprintf("SELECT %s FROM %s%s", elt_column_list(part, "", part->noutput), storage, part->shown >= 0 ? " WHERE _elt_shown" : "");
+}
+
+char *
+elt_within_stored_sql(EltPlaces *places, EltPart *part)
+{
+	char	   *columns = elt_column_list(part, "", part->ncolumns);
+
+	return psprintf("WITH _elt_r AS (SELECT %s, _elt_w, _elt_last, rank() OVER (ORDER BY %s) AS _elt_rank FROM ("
+					"SELECT %s, _elt_w, false AS _elt_last FROM elt_rows UNION ALL "
+					"SELECT %s, 0, true FROM (SELECT %s, row_number() OVER (ORDER BY %s) AS _elt_n, count(*) OVER () AS _elt_c FROM %s AS elt_u) s WHERE _elt_n = _elt_c"
+					") AS elt_u) SELECT %s, _elt_w FROM _elt_r WHERE NOT _elt_last AND _elt_rank <= (SELECT _elt_rank FROM _elt_r WHERE _elt_last)",
+					columns, part->order, columns, columns, columns, part->order, places->storages[part->number], columns);
+}
+
+char *
+elt_trim_stored_sql(EltPlaces *places, EltPart *part)
+{
+	return psprintf("DELETE FROM %s WHERE ctid IN (SELECT _elt_tid FROM (SELECT ctid AS _elt_tid, rank() OVER (ORDER BY %s) AS _elt_rank FROM %s AS elt_u) s "
+					"WHERE _elt_rank > " INT64_FORMAT ")",
+					places->storages[part->number], part->order, places->storages[part->number], elt_rows_to_store(part));
 }

@@ -108,6 +108,16 @@ check_columns(const char *name, Query *query)
 				 errhint("Split it into several views.")));
 }
 
+Query *
+elt_view_accept_query(const char *name, const char *text)
+{
+	Query	   *query = elt_query_parse("view", name, text, false);
+
+	check_columns(name, query);
+	(void) relations_walker((Node *) query, unconstify(char *, name));
+	return query;
+}
+
 /* The name in full; an error where it cannot be had. */
 static char *
 qualified_new_name(const char *name)
@@ -124,9 +134,8 @@ qualified_new_name(const char *name)
 	return quote_qualified_identifier(get_namespace_name(schema), range->relname);
 }
 
-/* Can all of it follow changes? The reason code of what cannot; NULL. */
-static const char *
-full_reason(EltShape *shape)
+const char *
+elt_view_full_reason(EltShape *shape)
 {
 	ListCell   *lc;
 
@@ -141,7 +150,7 @@ full_reason(EltShape *shape)
 static void
 check_incremental(EltView *view, EltShape *shape)
 {
-	const char *reason = full_reason(shape);
+	const char *reason = elt_view_full_reason(shape);
 
 	if (strcmp(view->refresh_mode, "incremental") != 0 || reason == NULL)
 		return;
@@ -233,9 +242,7 @@ elt_sql_create_view(PG_FUNCTION_ARGS)
 	view->node.owner = GetUserId();
 	elt_node_lock_name(view->node.name);
 
-	query = elt_query_parse("view", view->node.name, text, false);
-	check_columns(view->node.name, query);
-	(void) relations_walker((Node *) query, view->node.name);
+	query = elt_view_accept_query(view->node.name, text);
 	view->query = elt_query_canonical("view", view->node.name, query);
 	view->settings = elt_settings_note();
 	if (existing_view(name, view->query, if_exists))

@@ -84,12 +84,31 @@ one(void)
 	return makeTargetEntry((Expr *) makeConst(INT4OID, -1, InvalidOid, sizeof(int32), Int32GetDatum(1), false, true), 1, pstrdup("one"), false);
 }
 
+void
+elt_forget_entries(Query *query)
+{
+	Bitmapset  *relids = elt_relids_in((Node *) query->jointree);
+	int			rti = 0;
+	ListCell   *lc;
+
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (bms_is_member(++rti, relids))
+			continue;
+		rte->rtekind = RTE_RESULT;
+		rte->subquery = NULL;
+		rte->tablefunc = NULL;
+		rte->functions = rte->joinaliasvars = rte->values_lists = NIL;
+	}
+}
+
 Query *
 elt_push_down(Query *query, Node *from, List *quals)
 {
 	Query	   *result = makeNode(Query);
 	PushDown	push = {elt_relids_in(from), 0};
-	int			rti = 0;
 	ListCell   *lc;
 
 	result->commandType = CMD_SELECT;
@@ -99,23 +118,11 @@ elt_push_down(Query *query, Node *from, List *quals)
 #if PG_VERSION_NUM >= 160000
 	result->rteperminfos = copyObject(query->rteperminfos);
 #endif
-	foreach(lc, result->rtable)
-	{
-		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
-
-		/* what is not read here must not be looked at */
-		if (!bms_is_member(++rti, push.kept))
-		{
-			rte->rtekind = RTE_RESULT;
-			rte->subquery = NULL;
-			rte->functions = NIL;
-			rte->joinaliasvars = NIL;
-		}
-	}
 	result->jointree = makeFromExpr(IsA(from, FromExpr) ? copyObject(((FromExpr *) from)->fromlist) : list_make1(copyObject(from)),
 									(Node *) make_ands_explicit(copyObject(quals)));
 	if (quals == NIL)
 		result->jointree->quals = NULL;
+	elt_forget_entries(result);
 	result->targetList = list_make1(one());
 	result->hasSubLinks = true;
 	/* the range table's subqueries are one level further in already */
@@ -233,6 +240,7 @@ unmatched(Query *query)
 	Nullify		nullify = {elt_relids_in(join->larg), 0, NULL};
 
 	*at = join->rarg;
+	elt_forget_entries(result);
 	result = query_tree_mutator(result, nullify_mutator, &nullify, QTW_IGNORE_JOINALIASES);
 	add_qual(result, not_exists(left));
 	return result;

@@ -153,7 +153,7 @@ SELECT define('lateral_simple', 'SELECT a.id, l.y, m.z FROM ta a LEFT JOIN LATER
 SELECT define('function_link', 'SELECT a.id, s FROM ta a, generate_series(0, (SELECT count(*) FROM tb b WHERE b.x = a.x)) s');
 SELECT define('values_link', 'SELECT a.id, v.x FROM ta a, LATERAL (VALUES ((SELECT count(*) FROM tb b WHERE b.x = a.x)), (a.y)) v(x)');
 -- A7: HAVING, and subqueries that read aggregates from outside
-SELECT define('having_link', 'SELECT a.id FROM ta a WHERE EXISTS (SELECT FROM tb b WHERE b.x = a.x HAVING EXISTS (SELECT FROM td d WHERE d.y < count(*) AND d.x = max(b.y)))');
+SELECT define('having_link', 'SELECT a.id FROM ta a WHERE EXISTS (SELECT FROM tb b WHERE b.x = a.x HAVING EXISTS (SELECT FROM td d WHERE d.y < count(b.id) AND d.x = max(b.y)))');
 SELECT define('output_link', 'SELECT a.id, (SELECT sum(b.y) + (SELECT count(*) FROM td d WHERE d.x < max(b.y)) FROM tb b WHERE b.x = a.x) AS s FROM ta a');
 -- with groups, windows and other parts above
 SELECT define('group_left', 'SELECT a.y, count(*) AS n, sum(b.y) AS s FROM ta a LEFT JOIN tb b ON b.x = a.x GROUP BY a.y');

@@ -121,7 +121,7 @@ define_was(EltPlaces *places, EltSource *source)
 	/* rows beyond those that were added, by image */
 	return psprintf("SELECT %s FROM (SELECT %s, d._elt_w, row_number() OVER (PARTITION BY d._elt_i) AS _elt_r FROM %s n LEFT JOIN "
 					"(SELECT *, row_number() OVER () AS _elt_i FROM elt_delta_%d WHERE _elt_w > 0) d "
-					"ON elt.row_hash(ROW(%s)) = elt.row_hash(ROW(%s)) AND ROW(%s) *= ROW(%s)) x WHERE _elt_w IS NULL OR _elt_r > _elt_w "
+					"ON elt.row_hash(ROW(%s)) = elt.row_hash(ROW(%s)) AND record_image_eq(ROW(%s), ROW(%s))) x WHERE _elt_w IS NULL OR _elt_r > _elt_w "
 					"UNION ALL SELECT %s FROM elt_delta_%d d, generate_series(1, - d._elt_w) WHERE d._elt_w < 0",
 					columns, of_n, source_now(places, source), n, of_n, of_d, of_n, of_d, of_d, n);
 }

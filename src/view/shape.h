@@ -179,9 +179,6 @@ extern Query *elt_push_down(Query *query, Node *from, List *quals);
 extern void elt_forget_entries(Query *query);
 extern Bitmapset *elt_relids_in(Node *jointree);
 
-/* Entries that are not in FROM any more are empty: they are not looked at, written or searched. */
-extern void elt_forget_unread(Query *query);
-
 typedef enum EltState
 {
 	ELT_NEW,

@@ -85,15 +85,9 @@ one(void)
 }
 
 void
-<<<<<<< HEAD
-elt_forget_unread(Query *query)
-{
-	Bitmapset  *read = elt_relids_in((Node *) query->jointree);
-=======
 elt_forget_entries(Query *query)
 {
 	Bitmapset  *relids = elt_relids_in((Node *) query->jointree);
->>>>>>> touch
 	int			rti = 0;
 	ListCell   *lc;
 
@@ -101,22 +95,13 @@ elt_forget_entries(Query *query)
 	{
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
 
-<<<<<<< HEAD
-		if (bms_is_member(++rti, read))
-			continue;
-		rte->rtekind = RTE_RESULT;
-		rte->subquery = NULL;
-		rte->functions = NIL;
-		rte->joinaliasvars = NIL;
-		rte->enrname = NULL;
-=======
 		if (bms_is_member(++rti, relids))
 			continue;
 		rte->rtekind = RTE_RESULT;
 		rte->subquery = NULL;
 		rte->tablefunc = NULL;
 		rte->functions = rte->joinaliasvars = rte->values_lists = NIL;
->>>>>>> touch
+		rte->enrname = NULL;
 	}
 }
 
@@ -138,11 +123,7 @@ elt_push_down(Query *query, Node *from, List *quals)
 									(Node *) make_ands_explicit(copyObject(quals)));
 	if (quals == NIL)
 		result->jointree->quals = NULL;
-<<<<<<< HEAD
-	elt_forget_unread(result);
-=======
 	elt_forget_entries(result);
->>>>>>> touch
 	result->targetList = list_make1(one());
 	result->hasSubLinks = true;
 	/* the range table's subqueries are one level further in already */
@@ -260,11 +241,7 @@ unmatched(Query *query)
 	Nullify		nullify = {elt_relids_in(join->larg), 0, NULL};
 
 	*at = join->rarg;
-<<<<<<< HEAD
-	elt_forget_unread(result);
-=======
 	elt_forget_entries(result);
->>>>>>> touch
 	result = query_tree_mutator(result, nullify_mutator, &nullify, QTW_IGNORE_JOINALIASES);
 	add_qual(result, not_exists(left));
 	return result;

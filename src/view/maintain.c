@@ -16,6 +16,7 @@
 #include "access/table.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
+#include "executor/nodeHash.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -41,12 +42,40 @@ typedef struct NullsClass
 	TupleTableSlot *slot;
 } NullsClass;
 
-/* The deltas of all sources, and room for one more bag. */
+static void
+rewind_store(Tuplestorestate *tuples)
+{
+	tuplestore_select_read_pointer(tuples, 0);
+	tuplestore_rescan(tuples);
+}
+
+/* Rows of a delta that were removed, as a bag of the same columns. */
+static Tuplestorestate *
+removed_rows(EltDelta *delta)
+{
+	TupleDesc	desc = elt_delta_desc(delta);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+	Tuplestorestate *rows = tuplestore_begin_heap(true, false, work_mem);
+
+	rewind_store(elt_delta_tuples(delta));
+	while (tuplestore_gettupleslot(elt_delta_tuples(delta), true, false, slot))
+	{
+		bool		isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		if (DatumGetInt64(slot_getattr(slot, desc->natts, &isnull)) < 0)
+			tuplestore_puttupleslot(rows, slot);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	return rows;
+}
+
+/* The deltas of all sources, what the statement reads of rows that were removed, and room for one more bag. */
 static EltBag *
-bags_of(EltMaintain *m, int *n)
+bags_of(EltMaintain *m, const char *sql, int *n)
 {
 	int			nsources = list_length(m->shape->sources);
-	EltBag	   *bags = palloc0(sizeof(EltBag) * (nsources + 2));
+	EltBag	   *bags = palloc0(sizeof(EltBag) * (2 * nsources + 2));
 
 	*n = 0;
 	for (int i = 1; i <= nsources; i++)
@@ -60,6 +89,15 @@ bags_of(EltMaintain *m, int *n)
 		bags[*n].tuples = elt_delta_tuples(delta);
 		bags[*n].ntuples = elt_delta_count(delta);
 		(*n)++;
+		if (!elt_mentions(sql, psprintf("elt_removed_%d", i)))
+			continue;
+		if (m->removed[i] == NULL)
+			m->removed[i] = removed_rows(delta);
+		bags[*n].name = psprintf("elt_removed_%d", i);
+		bags[*n].tupdesc = elt_delta_desc(delta);
+		bags[*n].tuples = m->removed[i];
+		bags[*n].ntuples = tuplestore_tuple_count(m->removed[i]);
+		(*n)++;
 	}
 	return bags;
 }
@@ -70,7 +108,7 @@ run(EltMaintain *m, const char *sql, EltBag *more)
 {
 	Rows		result = {0};
 	int			n;
-	EltBag	   *bags = bags_of(m, &n);
+	EltBag	   *bags = bags_of(m, sql, &n);
 
 	if (more != NULL)
 		bags[n++] = *more;
@@ -100,13 +138,6 @@ bag_of_result(const char *name, Rows *result)
 	EltBag		bag = {name, InvalidOid, result->desc, result->tuples, result->n};
 
 	return bag;
-}
-
-static void
-rewind_store(Tuplestorestate *tuples)
-{
-	tuplestore_select_read_pointer(tuples, 0);
-	tuplestore_rescan(tuples);
 }
 
 /* Sort rows, whose first columns are keys, by which keys are NULL. */
@@ -398,10 +429,25 @@ is_due(EltMaintain *m, EltPart *part)
 	return false;
 }
 
+/* Is what a source was to be told by a condition on keys? A hash table of those added has to fit, else it would be read through for each row. */
+static void
+choose_was(EltMaintain *m, EltSource *source)
+{
+	EltDelta   *delta = m->deltas[source->number];
+	ListCell   *lc;
+
+	source->flat_was = delta != NULL && source->key != NIL &&
+		(double) elt_delta_count(delta) * (40 + 40 * list_length(source->key)) < get_hash_memory_limit();
+	if (source->part != NULL)
+		foreach(lc, source->key)
+			source->flat_was &= source->part->columns[lfirst_int(lc) - 1].notnull;
+}
+
 void
 elt_maintain_delta(EltMaintain *m)
 {
 	ListCell   *lc;
+	ListCell   *lc2;
 
 	foreach(lc, m->shape->parts)
 	{
@@ -411,6 +457,8 @@ elt_maintain_delta(EltMaintain *m)
 		memset(&m->counts, 0, sizeof(m->counts));
 		if (!is_due(m, part))
 			continue;
+		foreach(lc2, m->shape->sources)
+			choose_was(m, lfirst(lc2));
 		switch (part->method)
 		{
 			case ELT_LINEAR:

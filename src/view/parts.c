@@ -59,6 +59,23 @@ elt_leaf_of(EltShape *shape, RangeTblEntry *rte)
 	return list_nth(shape->leaves, atoi(rte->enrname + 5) - 1);
 }
 
+void
+elt_source_column(EltSource *source, AttrNumber attno, Oid *type, int32 *typmod, Oid *collation, Oid *equals)
+{
+	if (source->part != NULL)
+	{
+		EltColumn  *column = &source->part->columns[attno - 1];
+
+		*type = column->type;
+		*typmod = column->typmod;
+		*collation = column->collation;
+		*equals = column->equals;
+		return;
+	}
+	get_atttypetypmodcoll(source->relid, attno, type, typmod, collation);
+	get_sort_group_operators(*type, false, true, false, NULL, equals, NULL, NULL);
+}
+
 static EltSource *
 add_source(Cut *c)
 {

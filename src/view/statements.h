@@ -42,6 +42,9 @@ extern char *elt_keys_sql(EltPart *part, const char *bag, bool of_storage);
 /* "a, b, c" of the storage's columns that are written */
 extern char *elt_column_list(EltPart *part, const char *prefix, int n);
 
+/* Does the statement have this name, which ends with a number? */
+extern bool elt_mentions(const char *sql, const char *name);
+
 extern char *elt_operator_equals(const EltColumn *column);
 
 #endif

@@ -429,15 +429,16 @@ is_due(EltMaintain *m, EltPart *part)
 	return false;
 }
 
-/* Is what a source was to be told by a condition on keys? A hash table of those added has to fit, else it would be read through for each row. */
+/* How to find what a delta touches; and whether what the source was is to be told by a condition on keys. A hash table of those added has to fit, else it would be read through for each row. */
 static void
-choose_was(EltMaintain *m, EltSource *source)
+look_at_delta(EltMaintain *m, EltSource *source)
 {
 	EltDelta   *delta = m->deltas[source->number];
 	ListCell   *lc;
 
+	source->nchanges = delta != NULL ? elt_delta_count(delta) : 0;
 	source->flat_was = delta != NULL && source->key != NIL &&
-		(double) elt_delta_count(delta) * (40 + 40 * list_length(source->key)) < get_hash_memory_limit();
+		(double) source->nchanges * (40 + 40 * list_length(source->key)) < get_hash_memory_limit();
 	if (source->part != NULL)
 		foreach(lc, source->key)
 			source->flat_was &= source->part->columns[lfirst_int(lc) - 1].notnull;
@@ -458,7 +459,7 @@ elt_maintain_delta(EltMaintain *m)
 		if (!is_due(m, part))
 			continue;
 		foreach(lc2, m->shape->sources)
-			choose_was(m, lfirst(lc2));
+			look_at_delta(m, lfirst(lc2));
 		switch (part->method)
 		{
 			case ELT_LINEAR:

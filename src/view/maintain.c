@@ -49,9 +49,9 @@ rewind_store(Tuplestorestate *tuples)
 	tuplestore_rescan(tuples);
 }
 
-/* Rows of a delta that were removed, as a bag of the same columns. */
+/* Rows of a delta that were added, or removed: a bag of the same columns. */
 static Tuplestorestate *
-removed_rows(EltDelta *delta)
+rows_by_sign(EltDelta *delta, bool added)
 {
 	TupleDesc	desc = elt_delta_desc(delta);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
@@ -63,19 +63,38 @@ removed_rows(EltDelta *delta)
 		bool		isnull;
 
 		CHECK_FOR_INTERRUPTS();
-		if (DatumGetInt64(slot_getattr(slot, desc->natts, &isnull)) < 0)
+		if ((DatumGetInt64(slot_getattr(slot, desc->natts, &isnull)) > 0) == added)
 			tuplestore_puttupleslot(rows, slot);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	return rows;
 }
 
-/* The deltas of all sources, what the statement reads of rows that were removed, and room for one more bag. */
+static void
+add_bag_by_sign(EltBag *bags, int *n, const char *sql, char *name, EltDelta *delta, Tuplestorestate **rows, bool added)
+{
+	if (!elt_mentions(sql, name))
+		return;
+	if (*rows == NULL)
+		*rows = rows_by_sign(delta, added);
+	bags[*n].name = name;
+	bags[*n].tupdesc = elt_delta_desc(delta);
+	bags[*n].tuples = *rows;
+
+	/*
+	 * those added are read once, for a hash table: not, as the planner would
+	 * have it, each time that rows are looked up
+	 */
+	bags[*n].ntuples = added ? 1 : tuplestore_tuple_count(*rows);
+	(*n)++;
+}
+
+/* The deltas of all sources, what the statement reads of them by sign, and room for one more bag. */
 static EltBag *
 bags_of(EltMaintain *m, const char *sql, int *n)
 {
 	int			nsources = list_length(m->shape->sources);
-	EltBag	   *bags = palloc0(sizeof(EltBag) * (2 * nsources + 2));
+	EltBag	   *bags = palloc0(sizeof(EltBag) * (3 * nsources + 2));
 
 	*n = 0;
 	for (int i = 1; i <= nsources; i++)
@@ -89,15 +108,8 @@ bags_of(EltMaintain *m, const char *sql, int *n)
 		bags[*n].tuples = elt_delta_tuples(delta);
 		bags[*n].ntuples = elt_delta_count(delta);
 		(*n)++;
-		if (!elt_mentions(sql, psprintf("elt_removed_%d", i)))
-			continue;
-		if (m->removed[i] == NULL)
-			m->removed[i] = removed_rows(delta);
-		bags[*n].name = psprintf("elt_removed_%d", i);
-		bags[*n].tupdesc = elt_delta_desc(delta);
-		bags[*n].tuples = m->removed[i];
-		bags[*n].ntuples = tuplestore_tuple_count(m->removed[i]);
-		(*n)++;
+		add_bag_by_sign(bags, n, sql, psprintf("elt_removed_%d", i), delta, &m->removed[i], false);
+		add_bag_by_sign(bags, n, sql, psprintf("elt_added_%d", i), delta, &m->added[i], true);
 	}
 	return bags;
 }

@@ -13,8 +13,9 @@ typedef struct EltMaintain
 	EltPlaces	places;
 	Oid		   *storages;		/* by part number */
 	EltDelta  **deltas;			/* by source number; NULL: it did not change */
-	Tuplestorestate **removed;	/* rows of those with a negative weight, once
-								 * a statement reads them */
+	Tuplestorestate **removed;	/* rows of those with a negative weight, and */
+	Tuplestorestate **added;	/* with a positive one; once a statement reads
+								 * them */
 	Bitmapset  *changed;		/* numbers of sources */
 	bool		moved;			/* now() is another one than at the last
 								 * refresh */

@@ -266,6 +266,7 @@ begin_maintain(Turn *turn)
 	m->places.frozen = turn->view->frozen_where;
 	m->deltas = palloc0(sizeof(EltDelta *) * (list_length(turn->shape->sources) + 1));
 	m->removed = palloc0(sizeof(Tuplestorestate *) * (list_length(turn->shape->sources) + 1));
+	m->added = palloc0(sizeof(Tuplestorestate *) * (list_length(turn->shape->sources) + 1));
 	m->then = turn->view->as_of;
 	m->moved = turn->shape->moving && turn->view->as_of != GetCurrentTransactionStartTimestamp();
 	return m;

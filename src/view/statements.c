@@ -3,7 +3,7 @@
  *	  The statements by which a part is computed and follows changes.
  *
  *	  elt_delta_n, elt_old_n, elt_was_n, elt_new_n	  states of source n
- *	  elt_both_n	what is and, with _elt_cur false, what was removed; elt_removed_n, elt_added_n: of the delta, rows and keys
+ *	  elt_both_n	what is and, with _elt_cur false, what was removed; elt_removed_n, elt_added_n: rows of the delta
  *	  elt_in		the rows of the part's blocks, i1.., or their change, with _elt_w
  *	  elt_state		groups: keys k1.., _elt_n, counters
  *	  elt_final		groups: keys k1.., results of aggregates, _elt_n, counters
@@ -55,18 +55,6 @@ source_columns(EltSource *source, const char *prefix)
 	foreach(lc, source->names)
 		if (strVal(lfirst(lc))[0] != '\0')
 		appendStringInfo(&sql, "%s%s%s", sql.len > 0 ? ", " : "", prefix, quote_identifier(strVal(lfirst(lc))));
-	return sql.data;
-}
-
-static char *
-key_columns(EltSource *source)
-{
-	StringInfoData sql;
-	ListCell   *lc;
-
-	initStringInfo(&sql);
-	foreach(lc, source->key)
-		appendStringInfo(&sql, "%s%s", sql.len > 0 ? ", " : "", quote_identifier(strVal(list_nth(source->names, lfirst_int(lc) - 1))));
 	return sql.data;
 }
 
@@ -149,14 +137,13 @@ define_state(EltPlaces *places, EltSource *source, const char *state)
 	if (strcmp(state, "new") == 0)
 		return psprintf("SELECT %s FROM %s%s", columns, places->storages[source->part->number],
 						source->part->shown >= 0 ? " WHERE _elt_shown" : "");
+	/* OFFSET: a bag itself, seen through, could not be searched by values from elsewhere, and then nor can the table be by an index */
 	if (strcmp(state, "old") == 0)
-		return psprintf("SELECT %s, 1::bigint AS _elt_w FROM %s UNION ALL SELECT %s, - _elt_w FROM elt_delta_%d",
+		return psprintf("SELECT %s, 1::bigint AS _elt_w FROM %s UNION ALL (SELECT %s, - _elt_w FROM elt_delta_%d OFFSET 0)",
 						columns, source_now(places, source), columns, source->number);
 	if (strcmp(state, "both") == 0)
-		return psprintf("SELECT %s, true AS _elt_cur FROM %s UNION ALL SELECT %s, false FROM elt_removed_%d",
+		return psprintf("SELECT %s, true AS _elt_cur FROM %s UNION ALL (SELECT %s, false FROM elt_removed_%d OFFSET 0)",
 						columns, source_now(places, source), columns, source->number);
-	if (strcmp(state, "added") == 0)
-		return psprintf("SELECT %s FROM elt_delta_%d WHERE _elt_w > 0", key_columns(source), source->number);
 	return define_was(places, source);
 }
 
@@ -175,7 +162,7 @@ elt_mentions(const char *sql, const char *name)
 static char *
 with_states(EltPlaces *places, const char *ctes, const char *body)
 {
-	static const char *const states[] = {"new", "old", "was", "both", "added"};
+	static const char *const states[] = {"new", "old", "was", "both"};
 	char	   *all = psprintf("%s %s", ctes, body);
 	char	   *others = pstrdup("");
 	StringInfoData sql;

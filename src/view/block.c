@@ -539,11 +539,13 @@ leaves_walker(Node *node, void *context)
 
 /*
  * The order in which leaves change: those with most changes first, because what comes later is read as it was, table and changes together. Any order
- * gives the same sum.
+ * gives the same sum. Before all comes what foreign keys refer to and was only added to.
  */
 static bool
 comes_later(EltLeaf *leaf, EltLeaf *than)
 {
+	if (leaf->first != than->first)
+		return than->first;
 	if (leaf->source->nchanges != than->source->nchanges)
 		return leaf->source->nchanges < than->source->nchanges;
 	return leaf->number > than->number;
@@ -570,6 +572,20 @@ states_at(EltShape *shape, List *leaves, EltLeaf *leaf, Bitmapset *changed)
 	return states;
 }
 
+/* Are all terms of this core leaf empty, because a table that refers to it is as it was? Rows that were only added had no rows referring to them. */
+static bool
+is_empty_term(EltLeaf *leaf, List *referring, EltState *states, Bitmapset *changed)
+{
+	ListCell   *lc;
+
+	if (!leaf->source->only_added)
+		return false;
+	foreach(lc, referring)
+		if (states[((EltLeaf *) lfirst(lc))->number] == ELT_OLD || !is_changed(lfirst(lc), changed))
+		return true;
+	return false;
+}
+
 List *
 elt_block_delta(EltShape *shape, Query *block, Bitmapset *changed, bool moved, TimestampTz then)
 {
@@ -582,9 +598,19 @@ elt_block_delta(EltShape *shape, Query *block, Bitmapset *changed, bool moved, T
 	foreach(lc, found.leaves)
 	{
 		EltLeaf    *leaf = lfirst(lc);
+
+		leaf->referring = leaf->core && is_changed(leaf, changed) && leaf->source->only_added ?
+			elt_referring_leaves(shape, block, leaf, found.leaves) : NIL;
+		leaf->first = leaf->referring != NIL;
+	}
+	foreach(lc, found.leaves)
+	{
+		EltLeaf    *leaf = lfirst(lc);
 		States		states = {shape, NULL};
 
 		if (!is_changed(leaf, changed))
+			continue;
+		if (is_empty_term(leaf, leaf->referring, states_at(shape, found.leaves, leaf, changed), changed))
 			continue;
 		for (int sign = 1; sign >= -1; sign -= 2)
 		{

@@ -468,3 +468,17 @@ COMMENT ON FUNCTION elt.explain_view(text) IS
 'The others are what is stored: strategy linear (changes pass through), counters (added to hidden columns), keys (changed groups are computed anew) or full; a reason code where it could be '
 'better; hints with CREATE INDEX statements; the SQL for changes of all that it reads, and its cost for the pending changes, or 100 a table. A view takes its owner''s rights, a query those '
 'to read (AccessShareLock). Errors: 42704, 42501, 55000, and the parser''s.';
+
+CREATE FUNCTION elt.on_view_dropped() RETURNS event_trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'elt_sql_view_dropped';
+COMMENT ON FUNCTION elt.on_view_dropped() IS 'event trigger: removes the rest of a precomputed view of which something was dropped';
+CREATE FUNCTION elt.on_view_altered() RETURNS event_trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'elt_sql_view_altered';
+COMMENT ON FUNCTION elt.on_view_altered() IS 'event trigger: what is stored of a precomputed view follows its name and owner';
+
+CREATE EVENT TRIGGER elt_view_dropped ON sql_drop EXECUTE FUNCTION elt.on_view_dropped();
+CREATE EVENT TRIGGER elt_view_altered ON ddl_command_end WHEN TAG IN ('ALTER VIEW', 'ALTER TABLE', 'ALTER SCHEMA') EXECUTE FUNCTION elt.on_view_altered();
+ALTER EVENT TRIGGER elt_view_dropped ENABLE ALWAYS;
+ALTER EVENT TRIGGER elt_view_altered ENABLE ALWAYS;
+
+REVOKE ALL ON FUNCTION elt.on_view_dropped(), elt.on_view_altered() FROM PUBLIC;

@@ -463,18 +463,6 @@ elt_plan_run_into(EltPlan *plan, EltBag *bags, int nbags, Tuplestorestate *out, 
 }
 
 double
-elt_plan_cost(EltPlan *plan)
-{
-	double		cost = 0;
-	ListCell   *lc;
-
-	foreach(lc, plan->statements)
-		if (lfirst_node(PlannedStmt, lc)->planTree != NULL)
-		cost += lfirst_node(PlannedStmt, lc)->planTree->total_cost;
-	return cost;
-}
-
-double
 elt_plan_rows(EltPlan *plan)
 {
 	PlannedStmt *last = llast_node(PlannedStmt, plan->statements);

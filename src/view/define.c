@@ -1,6 +1,6 @@
 /*
  * define.c
- *	  elt.create_view and elt.drop_view.
+ *	  elt.create_view.
  *
  * Locks: Exclusive on the name, then the node; those of CREATE and DROP; of elt_track_for on tables that were not tracked. A crash undoes all of it.
  */
@@ -28,7 +28,6 @@
 #include "view/view.h"
 
 PG_FUNCTION_INFO_V1(elt_sql_create_view);
-PG_FUNCTION_INFO_V1(elt_sql_drop_view);
 
 EltView *
 elt_view_find(const char *name)
@@ -54,6 +53,7 @@ elt_view_get(const char *name)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("the owner of view \"%s\" was dropped", name),
 				 errhint("A superuser can drop the view; then create it anew.")));
+	elt_view_follow_relation(view);
 	elt_node_check_owner(&view->node);
 	return view;
 }
@@ -210,7 +210,7 @@ elt_sql_create_view(PG_FUNCTION_ARGS)
 	elt_become(&context, view->node.owner);
 	elt_node_insert(&view->node);
 	if (strcmp(view->on_schema_change, "refuse") == 0)
-		view->definition = elt_storage_create_definition(view->node.id, view->node.owner, view->query);
+		view->definition = elt_storage_create_definition(view, view->query);
 	shape = elt_view_shape(view);
 	check_incremental(view, shape);
 	elt_storage_create(view, shape);
@@ -226,41 +226,19 @@ elt_sql_create_view(PG_FUNCTION_ARGS)
 void
 elt_view_rebuild_if_needed(EltView *view, EltShape *shape)
 {
-	Oid			old_storage = view->storage;
 	List	   *old = elt_view_parts(view->node.id);
 	ListCell   *lc;
 
-	(void) old_storage;
 	if (elt_storage_fits(view, shape))
 		return;
 	elt_view_part_delete_all(view->node.id);
 	elt_storage_create(view, shape);
 	(void) elt_storage_show(view, shape, elt_qualified_name(view->relid));
+	view->populated = false;
+	/* before the drops: what has no row any more is not taken for the view's */
+	elt_view_update(view);
 	foreach(lc, old)
 		if (get_rel_name(((EltViewPart *) lfirst(lc))->storage) != NULL)
 		elt_sql_run_as_extension(psprintf("DROP TABLE %s", elt_qualified_name(((EltViewPart *) lfirst(lc))->storage)));
-	view->populated = false;
-	elt_view_update(view);
 	CommandCounterIncrement();
-}
-
-Datum
-elt_sql_drop_view(PG_FUNCTION_ARGS)
-{
-	char	   *name = elt_arg_text(fcinfo, 0, "name");
-	EltView    *view = elt_view_find(name);
-
-	if (view == NULL)
-		(void) elt_view_get(name);
-	elt_node_check_owner(&view->node);
-	elt_node_lock(view->node.id);
-	view = elt_view_by_id(view->node.id);
-	if (view == NULL)
-		PG_RETURN_VOID();
-	elt_sql_run(psprintf("DROP VIEW %s", elt_qualified_name(view->relid)));
-	elt_storage_drop(view->node.id);
-	if (OidIsValid(view->definition))
-		elt_sql_run_as_extension(psprintf("DROP VIEW %s", elt_qualified_name(view->definition)));
-	elt_view_delete(view);
-	PG_RETURN_VOID();
 }

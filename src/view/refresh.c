@@ -41,6 +41,7 @@
 #include "capture/net.h"
 #include "capture/segment.h"
 #include "capture/track.h"
+#include "catalog/table.h"
 #include "view/block.h"
 #include "view/view.h"
 
@@ -102,6 +103,17 @@ used_columns(EltSource *source)
 	return text.data;
 }
 
+/* Does the consumer still read the log that the source has? Not after the tracking ended and began anew, or in a database restored from a dump. */
+static bool
+is_followed(EltViewSource *source)
+{
+	EltConsumer *consumer = elt_consumer_by_id(source->consumer);
+	EltCapture *capture = elt_capture_by_relation(source->relid);
+
+	return consumer != NULL && capture != NULL && consumer->capture == capture->id && elt_install_is(&consumer->install) &&
+		elt_install_is(&capture->install);
+}
+
 void
 elt_view_sync_sources(EltView *view, EltShape *shape)
 {
@@ -119,7 +131,15 @@ elt_view_sync_sources(EltView *view, EltShape *shape)
 		if (source->part != NULL)
 			continue;
 		foreach(lc2, known)
-			found |= ((EltViewSource *) lfirst(lc2))->relid == source->relid;
+		{
+			EltViewSource *old = lfirst(lc2);
+
+			if (old->relid != source->relid)
+				continue;
+			found = is_followed(old);
+			if (!found)
+				elt_view_source_delete(view->node.id, old->relid);
+		}
 		if (found)
 			continue;
 		capture = elt_track_for(source->relid, view->node.name);

@@ -11,11 +11,9 @@
 /* Create the storages of all parts, and note them. */
 extern void elt_storage_create(EltView *view, EltShape *shape);
 
-/* Drop them; the relation that users read must not need them any more. */
-extern void elt_storage_drop(int32 node);
-
-/* The internal view with the query. */
-extern Oid	elt_storage_create_definition(int32 node, Oid owner, const char *sql);
+/* The internal view with the query, and its name in schema elt_data. */
+extern Oid	elt_storage_create_definition(EltView *view, const char *sql);
+extern char *elt_storage_definition_name(EltView *view);
 
 /* The relation that users read: made, or with the same columns and more behind them replaced. */
 extern Oid	elt_storage_show(EltView *view, EltShape *shape, const char *qualified_name);
@@ -63,6 +61,9 @@ extern EltRefresh *elt_view_refresh(EltView *view, const char *force_full);
 
 /* The same, and then call `and` as the owner, with the view's settings, under the snapshot of the refresh. */
 extern EltRefresh *elt_view_refresh_and(EltView *view, const char *force_full, void (*and) (EltView *view, EltShape *shape, void *arg), void *arg);
+
+/* drop.c: node, consumers, storages and definition follow the name and the owner of the relation that users read. view->node is changed. */
+extern void elt_view_follow_relation(EltView *view);
 
 /* status.c */
 

@@ -87,3 +87,18 @@ ALTER EVENT TRIGGER elt_view_dropped ENABLE ALWAYS;
 ALTER EVENT TRIGGER elt_view_altered ENABLE ALWAYS;
 
 REVOKE ALL ON FUNCTION elt.on_view_dropped(), elt.on_view_altered() FROM PUBLIC;
+
+CREATE FUNCTION elt.alter_view(name text, query text DEFAULT NULL, target_lag interval DEFAULT NULL, refresh_mode text DEFAULT NULL,
+                               on_schema_change text DEFAULT NULL, frozen_where text DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'elt_sql_alter_view';
+COMMENT ON FUNCTION elt.alter_view(text, text, interval, text, text, text) IS
+'Alters a precomputed view; what is NULL stays as it is, an empty frozen_where or a negative target_lag take it away. A query has to give the columns that the view has, and may add others at '
+'the end; the view keeps its OID, grants, comments, indexes and frozen rows, and is filled anew in the same transaction if it was filled. Resumes a suspended view. Locks: AccessExclusive on what is '
+'stored where that must be made anew; those of elt.refresh. Errors: 42P16 for other columns, those of elt.create_view and elt.refresh.';
+
+CREATE FUNCTION elt.create_view_index(name text, definition text) RETURNS regclass
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'elt_sql_create_view_index';
+COMMENT ON FUNCTION elt.create_view_index(text, text) IS
+'Creates an index for reading a precomputed view. definition: what follows the table''s name in CREATE INDEX, such as ''(day, region)'' or ''USING brin (day)''. It belongs to what is stored of '
+'the view (Share lock: readers go on, refreshes wait), serves queries of the view, and is made again when that is. Drop it with DROP INDEX. Errors: 42704, 42501, 42601, 42703 for columns '
+'that the view does not show.';

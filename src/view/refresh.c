@@ -328,7 +328,7 @@ static void
 refuse_full(EltView *view, const char *reason)
 {
 	if (strcmp(view->refresh_mode, "incremental") != 0 || strcmp(reason, "initial") == 0 || strncmp(reason, "source_", 7) == 0 ||
-		strcmp(reason, "asked") == 0)
+		strcmp(reason, "asked") == 0 || strcmp(reason, "altered") == 0)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

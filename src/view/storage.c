@@ -97,10 +97,12 @@ static void
 create_index(EltPart *part, const char *name)
 {
 	StringInfoData columns;
+	const char *table = quote_qualified_identifier("elt_data", name);
+	const char *index = elt_view_own_index_name(name);
 
 	if (part->hash != NULL)
 	{
-		elt_sql_run(psprintf("CREATE INDEX ON %s (_elt_h)", quote_qualified_identifier("elt_data", name)));
+		elt_sql_run(psprintf("CREATE INDEX %s ON %s (_elt_h)", index, table));
 		return;
 	}
 	if (part->nkeys == 0)
@@ -109,9 +111,9 @@ create_index(EltPart *part, const char *name)
 	for (int i = 0; i < Min(part->nkeys, INDEX_MAX_KEYS); i++)
 		appendStringInfo(&columns, "%s%s", i > 0 ? ", " : "", quote_identifier(part->columns[part->key_columns[i]].name));
 	if (part->unique && part->nkeys <= INDEX_MAX_KEYS)
-		elt_sql_run(psprintf("CREATE UNIQUE INDEX ON %s (%s) NULLS NOT DISTINCT", quote_qualified_identifier("elt_data", name), columns.data));
+		elt_sql_run(psprintf("CREATE UNIQUE INDEX %s ON %s (%s) NULLS NOT DISTINCT", index, table, columns.data));
 	else
-		elt_sql_run(psprintf("CREATE INDEX ON %s (%s)", quote_qualified_identifier("elt_data", name), columns.data));
+		elt_sql_run(psprintf("CREATE INDEX %s ON %s (%s)", index, table, columns.data));
 }
 
 void

@@ -95,7 +95,7 @@ bag_of_delta(const char *name, EltDelta *delta)
 }
 
 static EltBag
-bag_of_result(const char *name, Rows *result)
+bag_of_rows(const char *name, Rows *result)
 {
 	EltBag		bag = {name, InvalidOid, result->desc, result->tuples, result->n};
 
@@ -453,38 +453,87 @@ follow_top(EltMaintain *m, EltPart *part)
 	}
 }
 
+/* Groups that lost an extreme are computed anew. */
+static void
+add_dirty(EltMaintain *m, EltPart *part, EltChange *change, NullsClass *class, Rows *keys)
+{
+	EltBag		bag = bag_of_rows("elt_keys", keys);
+
+	add_computed(m, part, change, elt_rows_sql(&m->places, part, part->nkeys > 0 ? "elt_keys" : NULL, class->nulls), &bag);
+}
+
+/* Write groups without a look at what that changes: nobody reads it, and nothing is frozen. */
+static void
+merge_groups(EltMaintain *m, EltPart *part, NullsClass *class)
+{
+	char	   *sql = elt_dirty_keys_sql(&m->places, part, class->nulls);
+	Rows		keys = {NULL};
+	EltExecCounts counts;
+	int			n;
+	EltBag	   *bags = bags_of(m, &n);
+
+	if (sql != NULL)
+		keys = run(m, sql, &class->bag);
+	bags[n++] = class->bag;
+	elt_exec(elt_merge_sql(&m->places, part, class->nulls), bags, n, NULL, NULL, &counts);
+	m->counts.inserted += counts.inserted;
+	m->counts.updated += counts.updated;
+	m->counts.deleted += counts.deleted;
+	if (sql == NULL)
+		return;
+	if (keys.n > 0)
+	{
+		EltChange  *change = begin_change(m, part);
+		EltBag		bag = bag_of_rows("elt_keys", &keys);
+
+		take_stored(m, part, change, elt_stored_sql(&m->places, part, part->nkeys > 0 ? "elt_keys" : NULL, class->nulls), &bag, true);
+		add_dirty(m, part, change, class, &keys);
+		write_change(m, part, change);
+	}
+	end_result(&keys);
+}
+
+static void
+change_groups(EltMaintain *m, EltPart *part, EltChange *change, NullsClass *class)
+{
+	char	   *dirty = elt_dirty_keys_sql(&m->places, part, class->nulls);
+
+	take_stored(m, part, change, elt_stored_sql(&m->places, part, "elt_d", class->nulls), &class->bag, true);
+	add_computed(m, part, change, elt_merged_rows_sql(&m->places, part, class->nulls), &class->bag);
+	if (dirty != NULL)
+	{
+		Rows		keys = run(m, dirty, &class->bag);
+
+		if (keys.n > 0)
+			add_dirty(m, part, change, class, &keys);
+		end_result(&keys);
+	}
+}
+
 static void
 follow_counters(EltMaintain *m, EltPart *part)
 {
-	EltChange  *change;
+	bool		merge = part->source == NULL && m->places.frozen == NULL;
+	EltChange  *change = NULL;
 	Rows		sums;
 	ListCell   *lc;
 
 	if (!delta_by_group(m, part, &sums))
 		return;
-	if (sums.n > 0)
-	{
+	if (!merge && sums.n > 0)
 		change = begin_change(m, part);
-		foreach(lc, classes_of(part, &sums, "elt_d"))
-		{
-			NullsClass *class = lfirst(lc);
-			char	   *dirty = elt_dirty_keys_sql(&m->places, part, class->nulls);
+	foreach(lc, classes_of(part, &sums, "elt_d"))
+	{
+		NullsClass *class = lfirst(lc);
 
-			take_stored(m, part, change, elt_stored_sql(&m->places, part, "elt_d", class->nulls), &class->bag, true);
-			add_computed(m, part, change, elt_merged_rows_sql(&m->places, part, class->nulls), &class->bag);
-			if (dirty != NULL)
-			{
-				Rows		keys = run(m, dirty, &class->bag);
-				EltBag		bag = bag_of_result("elt_keys", &keys);
-
-				if (keys.n > 0)
-					add_computed(m, part, change, elt_rows_sql(&m->places, part, part->nkeys > 0 ? "elt_keys" : NULL, class->nulls), &bag);
-				end_result(&keys);
-			}
-			tuplestore_end(class->bag.tuples);
-		}
-		write_change(m, part, change);
+		if (merge)
+			merge_groups(m, part, class);
+		else
+			change_groups(m, part, change, class);
+		tuplestore_end(class->bag.tuples);
 	}
+	if (change != NULL)
+		write_change(m, part, change);
 	end_result(&sums);
 }
 

@@ -363,12 +363,12 @@ static void
 analyze_storages(Turn *turn, EltMaintain *m)
 {
 	EltChangeCounts *c = &turn->result->counts;
-	int64		changed = c->inserted + c->updated + c->deleted;
 	Relation	rel = table_open(turn->view->storage, AccessShareLock);
-	double		rows = rel->rd_rel->reltuples;
+	double		rows = Max(rel->rd_rel->reltuples, 0);
 
 	table_close(rel, NoLock);
-	if (changed == 0 || changed < rows / 10)
+	/* the rest is left to autovacuum */
+	if (c->inserted + c->deleted <= rows / 5 && c->updated <= rows / 2)
 		return;
 	for (int i = 1; i <= list_length(turn->shape->parts); i++)
 		elt_sql_run(psprintf("ANALYZE %s", m->places.storages[i]));

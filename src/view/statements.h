@@ -37,6 +37,9 @@ extern bool elt_has_extremes(EltPart *part);
 
 /* Rows of groups after the bag elt_d has been added; and the keys k1.. of those that must be computed anew. */
 extern char *elt_merged_rows_sql(EltPlaces *places, EltPart *part, EltNulls nulls);
+
+/* The same written at once, without a look at what changes: MERGE. */
+extern char *elt_merge_sql(EltPlaces *places, EltPart *part, EltNulls nulls);
 extern char *elt_dirty_keys_sql(EltPlaces *places, EltPart *part, EltNulls nulls);
 
 /* Stored rows, with _elt_tid and _elt_frozen: all, or those with the keys in a bag, or with the hashes of the removed rows of the bag elt_rows. */

@@ -452,7 +452,8 @@ SELECT v.relation::text AS name,
 FROM elt.view v
 JOIN elt.node n ON n.id OPERATOR(pg_catalog.=) v.node
 CROSS JOIN LATERAL elt.view_status(v.node) s
-WHERE pg_catalog.pg_has_role(n.owner, 'USAGE');
+WHERE pg_catalog.pg_has_role(n.owner, 'USAGE')
+  AND EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) v.relation);
 COMMENT ON VIEW elt.views IS
 'The precomputed views of the caller''s roles. strategy and reason: of the last refresh. lag: since fresh_as_of. pending_rows: changes of what it reads that it does not show yet; NULL '
 'before the first refresh, and where the caller may not read a source. bytes: stored, indexes included. problem: why refreshes fail, else NULL.';

@@ -163,7 +163,10 @@ elt_view_alter(EltView *view, EltViewChange *change)
 		view->settings = change->settings;
 	}
 	else if (new_keeping)
+	{
+		(void) elt_view_query(view);	/* an error where it is suspended */
 		view->query = present_query(view);
+	}
 	if (new_mode)
 		view->refresh_mode = change->refresh_mode;
 	if (new_keeping)

@@ -248,6 +248,19 @@ existing_view(const char *name, EltView *wanted, const char *if_exists)
 	return false;
 }
 
+/* The name is free, or had by something that has lost or changed it where no event trigger saw that. */
+static void
+free_name(const char *name)
+{
+	EltView    *other = elt_view_by_name(name);
+
+	if (other == NULL)
+		return;
+	elt_view_follow_relation(other);
+	if (get_rel_name(other->relid) == NULL)
+		elt_view_remove(other, false);
+}
+
 Datum
 elt_sql_create_view(PG_FUNCTION_ARGS)
 {
@@ -275,6 +288,7 @@ elt_sql_create_view(PG_FUNCTION_ARGS)
 	view->settings = elt_settings_note();
 	if (existing_view(name, view, if_exists))
 		PG_RETURN_OID(elt_view_find(name)->relid);
+	free_name(view->node.name);
 
 	elt_become(&context, view->node.owner);
 	elt_node_insert(&view->node);

@@ -161,8 +161,8 @@ check_readers(EltView *view)
  */
 
 /* The rows go first, so that our event trigger has nothing to do for the relations. */
-static void
-remove_view(EltView *view, bool cascade)
+void
+elt_view_remove(EltView *view, bool cascade)
 {
 	List	   *parts = elt_view_parts(view->node.id);
 	const char *how = cascade ? " CASCADE" : "";
@@ -200,7 +200,7 @@ elt_sql_drop_view(PG_FUNCTION_ARGS)
 	if (view == NULL)
 		PG_RETURN_VOID();
 	check_readers(view);
-	remove_view(view, false);
+	elt_view_remove(view, false);
 	PG_RETURN_VOID();
 }
 
@@ -301,9 +301,10 @@ elt_sql_view_dropped(PG_FUNCTION_ARGS)
 {
 	EventTriggerData *data = event_data(fcinfo);
 	List	   *views = elt_installed() ? elt_view_all() : NIL;
+	List	   *losses = views != NIL ? find_losses(views) : NIL;
 	ListCell   *lc;
 
-	foreach(lc, views != NIL ? find_losses(views) : NIL)
+	foreach(lc, losses)
 	{
 		Loss	   *loss = lfirst(lc);
 
@@ -315,8 +316,12 @@ elt_sql_view_dropped(PG_FUNCTION_ARGS)
 		if (get_rel_name(loss->view->relid) != NULL)
 			ereport(NOTICE,
 					(errmsg("drop cascades to precomputed view %s", loss->view->node.name)));
-		remove_view(loss->view, loss->by_dependency || says_cascade(data->parsetree));
+		elt_view_remove(loss->view, loss->by_dependency || says_cascade(data->parsetree));
 	}
+	/* and what drops left behind that no event trigger followed */
+	foreach(lc, losses != NIL ? elt_view_all() : NIL)
+		if (get_rel_name(((EltView *) lfirst(lc))->relid) == NULL)
+		elt_view_remove(lfirst(lc), false);
 	PG_RETURN_NULL();
 }
 

@@ -75,10 +75,17 @@ elt_view_query(EltView *view)
 		return elt_view_query_of_text(view);
 	rel = try_relation_open(view->definition, AccessShareLock);
 	if (rel == NULL)
+	{
+		/* it may have been altered while this waited for the lock */
+		EltView    *latest = elt_view_by_id(view->node.id);
+
+		if (latest != NULL && latest->definition != view->definition)
+			return elt_view_query(latest);
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("view \"%s\" was dropped meanwhile", view->node.name),
 				 errhint("elt.views lists the views that are left.")));
+	}
 	query = copyObject(get_view_query(rel));
 	table_close(rel, NoLock);
 	return query;

@@ -98,6 +98,9 @@ extern void elt_view_index_copy(Oid from, Oid to);
 /* drop.c: node, consumers, storages and definition follow the name and the owner of the relation that users read. view->node is changed. */
 extern void elt_view_follow_relation(EltView *view);
 
+/* Remove all that there is of a view; cascade: and what depends on it. */
+extern void elt_view_remove(EltView *view, bool cascade);
+
 /* status.c */
 
 /* The query of a view that is kept as text. 55000 where it no longer fits what it reads, or what users read. */

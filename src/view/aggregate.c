@@ -73,9 +73,12 @@ elt_is_exact_type(Oid type, int32 typmod, Oid collation)
 	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY);
 	Oid			proc;
 
-	/* of any length, they are equal whatever blanks they end with */
-	if (getBaseTypeAndTypmod(type, &typmod) == BPCHAROID && typmod < 0)
-		return false;
+	/*
+	 * padded to one length, equal strings are the same; of any length, they
+	 * are equal whatever blanks they end with
+	 */
+	if (getBaseTypeAndTypmod(type, &typmod) == BPCHAROID)
+		return typmod > 0 && OidIsValid(collation) && get_collation_isdeterministic(collation);
 	if (!OidIsValid(entry->btree_opf))
 		return false;
 	proc = get_opfamily_proc(entry->btree_opf, entry->btree_opintype, entry->btree_opintype, BTEQUALIMAGE_PROC);

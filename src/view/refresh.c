@@ -305,6 +305,8 @@ begin_maintain(Turn *turn)
 	foreach(lc, elt_view_parts(turn->view->node.id))
 		m->complete[((EltViewPart *) lfirst(lc))->part] = ((EltViewPart *) lfirst(lc))->complete;
 	m->deltas = palloc0(sizeof(EltDelta *) * (list_length(turn->shape->sources) + 1));
+	m->removed = palloc0(sizeof(Tuplestorestate *) * (list_length(turn->shape->sources) + 1));
+	m->added = palloc0(sizeof(Tuplestorestate *) * (list_length(turn->shape->sources) + 1));
 	m->then = turn->view->as_of;
 	m->moved = turn->shape->moving && turn->view->as_of != GetCurrentTransactionStartTimestamp();
 	return m;

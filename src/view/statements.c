@@ -3,6 +3,7 @@
  *	  The statements by which a part is computed and follows changes.
  *
  *	  elt_delta_n, elt_old_n, elt_was_n, elt_new_n	  states of source n
+ *	  elt_both_n	what is and, with _elt_cur false, what was removed; elt_removed_n, elt_added_n: rows of the delta
  *	  elt_in		the rows of the part's blocks, i1.., or their change, with _elt_w
  *	  elt_state		groups: keys k1.., _elt_n, counters
  *	  elt_final		groups: keys k1.., results of aggregates, _elt_n, counters
@@ -86,10 +87,12 @@ source_match(EltSource *source)
 
 		if (source->part == NULL)
 		{
-			Oid			type = get_atttype(source->relid, lfirst_int(lc));
+			Oid			type;
+			int32		typmod;
+			Oid			collation;
 			Oid			equals;
 
-			get_sort_group_operators(type, false, true, false, NULL, &equals, NULL, NULL);
+			elt_source_column(source, lfirst_int(lc), &type, &typmod, &collation, &equals);
 			appendStringInfo(&sql, "%sd.%s %s n.%s", separator, name, elt_operator_name(equals), name);
 		}
 		else if (source->part->columns[lfirst_int(lc) - 1].notnull)
@@ -138,14 +141,18 @@ define_state(EltPlaces *places, EltSource *source, const char *state)
 
 	if (strcmp(state, "new") == 0)
 		return elt_output_sql(source->part, places->storages[source->part->number]);
+	/* OFFSET: a bag itself, seen through, could not be searched by values from elsewhere, and then nor can the table be by an index */
 	if (strcmp(state, "old") == 0)
-		return psprintf("SELECT %s, 1::bigint AS _elt_w FROM %s UNION ALL SELECT %s, - _elt_w FROM elt_delta_%d",
+		return psprintf("SELECT %s, 1::bigint AS _elt_w FROM %s UNION ALL (SELECT %s, - _elt_w FROM elt_delta_%d OFFSET 0)",
+						columns, source_now(places, source), columns, source->number);
+	if (strcmp(state, "both") == 0)
+		return psprintf("SELECT %s, true AS _elt_cur FROM %s UNION ALL (SELECT %s, false FROM elt_removed_%d OFFSET 0)",
 						columns, source_now(places, source), columns, source->number);
 	return define_was(places, source);
 }
 
-static bool
-mentions(const char *sql, const char *name)
+bool
+elt_mentions(const char *sql, const char *name)
 {
 	int			len = strlen(name);
 
@@ -159,14 +166,14 @@ mentions(const char *sql, const char *name)
 static char *
 with_states(EltPlaces *places, const char *ctes, const char *body)
 {
-	static const char *const states[] = {"new", "old", "was"};
+	static const char *const states[] = {"new", "old", "was", "both"};
 	char	   *all = psprintf("%s %s", ctes, body);
 	char	   *others = pstrdup("");
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	/* old and was read new */
-	for (int s = 2; s >= 0; s--)
+	/* the others read new */
+	for (int s = lengthof(states) - 1; s >= 0; s--)
 	{
 		ListCell   *lc;
 
@@ -176,7 +183,7 @@ with_states(EltPlaces *places, const char *ctes, const char *body)
 			char	   *name = psprintf("elt_%s_%d", states[s], source->number);
 			char	   *definition;
 
-			if ((s == 0 && source->part == NULL) || !(mentions(all, name) || mentions(others, name)))
+			if ((s == 0 && source->part == NULL) || !(elt_mentions(all, name) || elt_mentions(others, name)))
 				continue;
 			definition = psprintf("%s AS NOT MATERIALIZED (%s)", name, define_state(places, source, states[s]));
 			others = psprintf("%s%s%s", definition, others[0] != '\0' ? ", " : "", others);

@@ -396,3 +396,22 @@ RESET client_min_messages;
 SET client_min_messages = warning;
 DROP SCHEMA view_interface CASCADE;
 DROP ROLE regress_elt_owner, regress_elt_other;
+
+\echo == DROP EXTENSION names what would go
+CREATE DATABASE regress_elt_extension;
+\c regress_elt_extension
+SET client_min_messages = warning;
+CREATE EXTENSION elt;
+CREATE TABLE sale (id int PRIMARY KEY, day date);
+SELECT elt.create_view('days', 'SELECT day, count(*) AS n FROM sale GROUP BY day');
+DROP EXTENSION elt;
+SET client_min_messages = notice;
+DROP EXTENSION elt CASCADE;
+SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY 1;
+SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'elt%';
+INSERT INTO sale VALUES (1, '2026-01-01');
+CREATE EXTENSION elt;
+SELECT elt.create_view('days', 'SELECT day, count(*) AS n FROM sale GROUP BY day');
+SELECT * FROM elt.verify_view('days');
+\c contrib_regression
+DROP DATABASE regress_elt_extension;

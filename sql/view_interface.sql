@@ -344,9 +344,7 @@ SELECT leftovers();
 SELECT elt.create_view('store.above', 'SELECT day, amount FROM store.ground');
 SELECT raises('DROP VIEW store.ground');
 SELECT leftovers();
-SET client_min_messages = notice;
-DO $$ BEGIN EXECUTE 'DROP TABLE sold CASCADE'; EXCEPTION WHEN raise_exception THEN NULL; END $$;
-SET client_min_messages = warning;
+DROP TABLE sold CASCADE;
 SELECT leftovers();
 CREATE TABLE sale (id int PRIMARY KEY, day date, amount int);
 INSERT INTO sale VALUES (1, '2026-01-01', 1);
@@ -356,6 +354,10 @@ SELECT leftovers();
 SELECT elt.create_view('store.base', 'SELECT day, sum(amount) AS s, rank() OVER (PARTITION BY sum(amount) ORDER BY day) AS r FROM sale GROUP BY day');
 SELECT leftovers();
 SELECT storage AS storage FROM elt.view_part WHERE part = 1 \gset
+SELECT raises('DROP TABLE ' || :'storage');
+SELECT leftovers();
+SELECT elt.create_view('store.base', 'SELECT id, day, amount FROM sale');
+SELECT storage AS storage FROM elt.view \gset
 SELECT raises('DROP TABLE ' || :'storage');
 DROP TABLE :storage CASCADE;
 SELECT leftovers();
@@ -402,6 +404,13 @@ CREATE DATABASE regress_elt_extension;
 \c regress_elt_extension
 SET client_min_messages = warning;
 CREATE EXTENSION elt;
+CREATE TABLE sale (id int PRIMARY KEY, day date);
+SELECT elt.create_view('days', 'SELECT day, count(*) AS n FROM sale GROUP BY day');
+SELECT elt.create_view('by_two', 'SELECT n, count(*) AS days FROM days GROUP BY n');
+SET client_min_messages = notice;
+DROP TABLE sale CASCADE;
+SET client_min_messages = warning;
+SELECT * FROM elt.node;
 CREATE TABLE sale (id int PRIMARY KEY, day date);
 SELECT elt.create_view('days', 'SELECT day, count(*) AS n FROM sale GROUP BY day');
 DROP EXTENSION elt;

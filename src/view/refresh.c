@@ -41,6 +41,7 @@
 #include "capture/net.h"
 #include "capture/segment.h"
 #include "capture/track.h"
+#include "catalog/table.h"
 #include "view/block.h"
 #include "view/view.h"
 
@@ -74,10 +75,17 @@ elt_view_query(EltView *view)
 		return elt_view_query_of_text(view);
 	rel = try_relation_open(view->definition, AccessShareLock);
 	if (rel == NULL)
+	{
+		/* it may have been altered while this waited for the lock */
+		EltView    *latest = elt_view_by_id(view->node.id);
+
+		if (latest != NULL && latest->definition != view->definition)
+			return elt_view_query(latest);
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("view \"%s\" was dropped meanwhile", view->node.name),
 				 errhint("elt.views lists the views that are left.")));
+	}
 	query = copyObject(get_view_query(rel));
 	table_close(rel, NoLock);
 	return query;
@@ -102,6 +110,17 @@ used_columns(EltSource *source)
 	return text.data;
 }
 
+/* Does the consumer still read the log that the source has? Not after the tracking ended and began anew, or in a database restored from a dump. */
+static bool
+is_followed(EltViewSource *source)
+{
+	EltConsumer *consumer = elt_consumer_by_id(source->consumer);
+	EltCapture *capture = elt_capture_by_relation(source->relid);
+
+	return consumer != NULL && capture != NULL && consumer->capture == capture->id && elt_install_is(&consumer->install) &&
+		elt_install_is(&capture->install);
+}
+
 void
 elt_view_sync_sources(EltView *view, EltShape *shape)
 {
@@ -119,7 +138,15 @@ elt_view_sync_sources(EltView *view, EltShape *shape)
 		if (source->part != NULL)
 			continue;
 		foreach(lc2, known)
-			found |= ((EltViewSource *) lfirst(lc2))->relid == source->relid;
+		{
+			EltViewSource *old = lfirst(lc2);
+
+			if (old->relid != source->relid)
+				continue;
+			found = is_followed(old);
+			if (!found)
+				elt_view_source_delete(view->node.id, old->relid);
+		}
 		if (found)
 			continue;
 		capture = elt_track_for(source->relid, view->node.name);
@@ -310,7 +337,7 @@ static void
 refuse_full(EltView *view, const char *reason)
 {
 	if (strcmp(view->refresh_mode, "incremental") != 0 || strcmp(reason, "initial") == 0 || strncmp(reason, "source_", 7) == 0 ||
-		strcmp(reason, "asked") == 0)
+		strcmp(reason, "asked") == 0 || strcmp(reason, "altered") == 0)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

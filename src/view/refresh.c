@@ -124,10 +124,23 @@ is_followed(EltViewSource *source)
 void
 elt_view_sync_sources(EltView *view, EltShape *shape)
 {
-	List	   *known = elt_view_sources(view->node.id);
+	List	   *known = NIL;
+	List	   *noted = elt_view_sources(view->node.id);
 	ListCell   *lc;
 	ListCell   *lc2;
 
+	foreach(lc, noted)
+	{
+		EltViewSource *row = lfirst(lc);
+		bool		is_read = false;
+
+		foreach(lc2, shape->sources)
+			is_read |= ((EltSource *) lfirst(lc2))->part == NULL && ((EltSource *) lfirst(lc2))->relid == row->relid;
+		if (is_read && is_followed(row))
+			known = lappend(known, row);
+		else
+			elt_view_source_delete(view->node.id, row->relid);
+	}
 	foreach(lc, shape->sources)
 	{
 		EltSource  *source = lfirst(lc);
@@ -138,31 +151,13 @@ elt_view_sync_sources(EltView *view, EltShape *shape)
 		if (source->part != NULL)
 			continue;
 		foreach(lc2, known)
-		{
-			EltViewSource *old = lfirst(lc2);
-
-			if (old->relid != source->relid)
-				continue;
-			found = is_followed(old);
-			if (!found)
-				elt_view_source_delete(view->node.id, old->relid);
-		}
+			found |= ((EltViewSource *) lfirst(lc2))->relid == source->relid;
 		if (found)
 			continue;
 		capture = elt_track_for(source->relid, view->node.name);
 		row.consumer = elt_consumer_create(capture->id, "view", view->node.name, false, false);
 		elt_view_source_insert(view->node.id, &row);
 		view->populated = false;
-	}
-	foreach(lc, known)
-	{
-		Oid			relid = ((EltViewSource *) lfirst(lc))->relid;
-		bool		found = false;
-
-		foreach(lc2, shape->sources)
-			found |= ((EltSource *) lfirst(lc2))->relid == relid;
-		if (!found)
-			elt_view_source_delete(view->node.id, relid);
 	}
 }
 

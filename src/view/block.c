@@ -55,18 +55,6 @@ elt_conjuncts(Node *quals)
 	return quals == NULL ? NIL : IsA(quals, List) ? (List *) quals : make_ands_implicit((Expr *) quals);
 }
 
-List *
-elt_conjuncts_without_sublinks(Node *quals)
-{
-	List	   *result = NIL;
-	ListCell   *lc;
-
-	foreach(lc, elt_conjuncts(quals))
-		if (!checkExprHasSubLink(lfirst(lc)))
-		result = lappend(result, copyObject(lfirst(lc)));
-	return result;
-}
-
 /*
  * Labels
  */
@@ -459,7 +447,7 @@ elt_block_delta(EltShape *shape, Query *block, Bitmapset *changed, bool moved, T
 			states.of = states_at(shape, found.leaves, leaf, changed);
 			states.of[leaf->number] = leaf->core ? ELT_DELTA : sign > 0 ? ELT_NEW : ELT_WAS;
 			if (!leaf->core)
-				(void) elt_touch(shape, query, leaf, sign > 0);
+				(void) elt_touch(shape, query, leaf);
 			if (moved)
 				query = castNode(Query, then_mutator((Node *) query, &then));
 			terms = lappend(terms, in_states(&states, query, sign < 0));

@@ -24,15 +24,12 @@ extern char *elt_query_text(Query *query);
 
 /* touch.c */
 
-/* Restrict the level at which an appended leaf hangs to rows that its delta may touch. appears: for the sum in which the leaf is new. False: all rows may be. */
-extern bool elt_touch(EltShape *shape, Query *block, EltLeaf *leaf, bool appears);
-extern bool elt_leads_simply(EltShape *shape, Query *query, EltLeaf *leaf);
-extern bool elt_reads_any(Node *node, Bitmapset *relids);
+/* Restrict the level at which an appended leaf hangs to rows that its delta may touch. False: all rows may be. */
+extern bool elt_touch(EltShape *shape, Query *block, EltLeaf *leaf);
 
 /* for touch.c */
 extern void elt_add_qual(Query *query, Node *qual);
 extern List *elt_conjuncts(Node *quals);
-extern List *elt_conjuncts_without_sublinks(Node *quals);
 
 /* In this tree the leaf reads its delta, whatever its sign; or the state that it does not have elsewhere. */
 extern void elt_mark_touching(EltShape *shape, Node *node, EltLeaf *leaf);

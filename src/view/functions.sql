@@ -63,3 +63,13 @@ COMMENT ON VIEW elt.views IS
 'before the first refresh, and where the caller may not read a source. bytes: stored, indexes included. problem: why refreshes fail, else NULL.';
 
 GRANT SELECT ON elt.views TO PUBLIC;
+
+CREATE FUNCTION elt.explain_view(name_or_query text, OUT part integer, OUT what text, OUT strategy text, OUT reason text, OUT detail text, OUT hint text,
+                                 OUT hidden_columns text[], OUT sql text, OUT estimated_cost double precision, OUT last_ms double precision,
+                                 OUT pending_rows bigint, OUT fresh_as_of timestamptz) RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 5 AS 'MODULE_PATHNAME', 'elt_sql_explain_view';
+COMMENT ON FUNCTION elt.explain_view(text) IS
+'Tells how a precomputed view, or one with this query, follows changes; creates and runs nothing. Part 0 is all of it: incremental or full, its query with the planner''s cost, what is pending. '
+'The others are what is stored: strategy linear (changes pass through), counters (added to hidden columns), keys (changed groups are computed anew) or full; a reason code where it could be '
+'better; hints with CREATE INDEX statements; the SQL for changes of all that it reads, and its cost for the pending changes, or 100 a table. A view takes its owner''s rights, a query those '
+'to read (AccessShareLock). Errors: 42704, 42501, 55000, and the parser''s.';

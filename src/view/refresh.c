@@ -332,6 +332,7 @@ full_refresh(Turn *turn, EltMaintain *m, char *reason)
 {
 	refuse_full(turn->view, reason);
 	turn->result->strategy = "full";
+	elt_progress_phase(ELT_PHASE_COPY);
 	turn->result->reason = reason;
 	elt_maintain_full(m, !turn->view->populated && is_empty(turn->view->storage));
 	turn->result->counts = m->counts;
@@ -410,6 +411,7 @@ follow_changes(Turn *turn, EltMaintain *m, char **reason)
 	 * says
 	 */
 	elt_pin_setting("random_page_cost", FOLLOW_PAGE_COST);
+	elt_progress_phase(ELT_PHASE_APPLY);
 	done = elt_attempt(work_delta, m, is_data_error, &error);
 	AtEOXact_GUC(false, nest);
 	if (!done)
@@ -434,6 +436,7 @@ refresh_turn(Turn *turn, const char *forced)
 	char	   *reason = reason_for_full(turn, forced);
 
 	turn->result->strategy = "none";
+	elt_progress_phase(ELT_PHASE_READ);
 	if (reason == NULL && !read_deltas(turn, m))
 		reason = pstrdup("source_value_lost");
 	if (reason == NULL && m->changed != NULL && elt_full_is_cheaper(m))
@@ -614,6 +617,7 @@ elt_view_refresh_and(EltView *view, const char *force_full, void (*and) (EltView
 		int			nest = NewGUCNestLevel();
 
 		error_context_stack = &errors;
+		elt_progress_begin(turn->view->node.id, turn->view->node.owner);
 		INSTR_TIME_SET_CURRENT(begin);
 		elt_settings_pin(turn->view->settings);
 		foreach(lc2, turn->batches)
@@ -622,6 +626,7 @@ elt_view_refresh_and(EltView *view, const char *force_full, void (*and) (EltView
 		finish_turn(turn, refresh_turn(turn, turn == last ? force_full : NULL), begin);
 		if (turn == last && and != NULL)
 			and(turn->view, turn->shape, arg);
+		elt_progress_end();
 		AtEOXact_GUC(false, nest);
 		error_context_stack = errors.previous;
 	}

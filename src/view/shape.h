@@ -174,10 +174,10 @@ extern List *elt_split_blocks(Query *query);
 
 /* A Query of `query`'s range table whose FROM is node, seen from one level further in; kept: the relids of node. */
 extern Query *elt_push_down(Query *query, Node *from, List *quals);
-extern Bitmapset *elt_relids_in(Node *jointree);
 
-/* Entries that are not in FROM any more are empty: they are not looked at, written or searched. */
-extern void elt_forget_unread(Query *query);
+/* Range table entries that are not in FROM any more become empty results: nothing may look into them. */
+extern void elt_forget_entries(Query *query);
+extern Bitmapset *elt_relids_in(Node *jointree);
 
 typedef enum EltState
 {

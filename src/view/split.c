@@ -85,9 +85,9 @@ one(void)
 }
 
 void
-elt_forget_unread(Query *query)
+elt_forget_entries(Query *query)
 {
-	Bitmapset  *read = elt_relids_in((Node *) query->jointree);
+	Bitmapset  *relids = elt_relids_in((Node *) query->jointree);
 	int			rti = 0;
 	ListCell   *lc;
 
@@ -95,12 +95,12 @@ elt_forget_unread(Query *query)
 	{
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
 
-		if (bms_is_member(++rti, read))
+		if (bms_is_member(++rti, relids))
 			continue;
 		rte->rtekind = RTE_RESULT;
 		rte->subquery = NULL;
-		rte->functions = NIL;
-		rte->joinaliasvars = NIL;
+		rte->tablefunc = NULL;
+		rte->functions = rte->joinaliasvars = rte->values_lists = NIL;
 		rte->enrname = NULL;
 	}
 }
@@ -123,7 +123,7 @@ elt_push_down(Query *query, Node *from, List *quals)
 									(Node *) make_ands_explicit(copyObject(quals)));
 	if (quals == NIL)
 		result->jointree->quals = NULL;
-	elt_forget_unread(result);
+	elt_forget_entries(result);
 	result->targetList = list_make1(one());
 	result->hasSubLinks = true;
 	/* the range table's subqueries are one level further in already */
@@ -241,7 +241,7 @@ unmatched(Query *query)
 	Nullify		nullify = {elt_relids_in(join->larg), 0, NULL};
 
 	*at = join->rarg;
-	elt_forget_unread(result);
+	elt_forget_entries(result);
 	result = query_tree_mutator(result, nullify_mutator, &nullify, QTW_IGNORE_JOINALIASES);
 	add_qual(result, not_exists(left));
 	return result;

@@ -185,6 +185,17 @@ elt_view_problem(EltView *view)
 }
 
 int64
+elt_view_source_pending(int32 consumer_id)
+{
+	EltConsumer *consumer = elt_consumer_by_id(consumer_id);
+	EltCapture *capture = consumer != NULL && consumer->offset != NULL ? elt_capture_by_id(consumer->capture) : NULL;
+
+	if (capture == NULL || !elt_install_is(&consumer->install) || !elt_track_lock_source(capture))
+		return -1;
+	return elt_consumer_pending(consumer, capture);
+}
+
+int64
 elt_view_pending(EltView *view)
 {
 	int64		pending = 0;
@@ -192,12 +203,11 @@ elt_view_pending(EltView *view)
 
 	foreach(lc, elt_view_sources(view->node.id))
 	{
-		EltConsumer *consumer = elt_consumer_by_id(((EltViewSource *) lfirst(lc))->consumer);
-		EltCapture *capture = consumer != NULL && consumer->offset != NULL ? elt_capture_by_id(consumer->capture) : NULL;
+		int64		n = elt_view_source_pending(((EltViewSource *) lfirst(lc))->consumer);
 
-		if (capture == NULL || !elt_install_is(&consumer->install) || !elt_track_lock_source(capture))
+		if (n < 0)
 			return -1;
-		pending += elt_consumer_pending(consumer, capture);
+		pending += n;
 	}
 	return view->populated ? pending : -1;
 }

@@ -29,6 +29,12 @@ extern Oid *elt_storage_list(EltView *view, EltShape *shape);
 extern EltView *elt_view_get(const char *name);
 extern EltView *elt_view_find(const char *name);	/* not locked, not checked */
 
+/* A query that somebody gives for a view, analysed for the current user; an error where a view cannot have it. */
+extern Query *elt_view_accept_query(const char *name, const char *text);
+
+/* The reason code of what cannot follow changes in it; NULL: nothing. */
+extern const char *elt_view_full_reason(EltShape *shape);
+
 /* Make the storages anew where the shape is another one than they were made for. */
 extern void elt_view_rebuild_if_needed(EltView *view, EltShape *shape);
 
@@ -68,5 +74,6 @@ extern char *elt_view_problem(EltView *view);
 
 /* Changes that the view does not show yet; below zero: not known, because it was never filled or the current user may not read a source. */
 extern int64 elt_view_pending(EltView *view);
+extern int64 elt_view_source_pending(int32 consumer);
 
 #endif

@@ -124,6 +124,7 @@ SELECT define('on_or', 'SELECT a.id, b.y FROM ta a LEFT JOIN (tb b LEFT JOIN tc 
 SELECT define('full_exists', 'SELECT a.id FROM ta a WHERE NOT EXISTS (SELECT FROM tb b FULL JOIN td d ON d.x = b.x AND d.y = 1 WHERE d.x IS NULL AND b.y = a.y)');
 SELECT define('full_nullable', 'SELECT a.id, b.y, d.y AS dy FROM ta a LEFT JOIN (tb b FULL JOIN td d ON d.x = b.x) ON coalesce(b.x, d.y) = a.x');
 SELECT define('full_top', 'SELECT a.id, b.id AS b, a.y, b.y AS by FROM ta a FULL JOIN (tb b LEFT JOIN tc c ON c.x = b.y) ON a.x = b.x WHERE a.y IS NULL OR c.y IS NULL');
+SELECT define('full_on', 'SELECT a.id FROM ta a WHERE EXISTS (SELECT FROM tb b FULL JOIN td d ON b.x = (SELECT max(e.y) FROM te e WHERE e.x = d.x) WHERE b.id IS NULL AND d.y = a.y)');
 -- A4: what IN compares with is not what FROM has
 SELECT define('in_offset', 'SELECT a.id FROM ta a WHERE a.y IN (SELECT b.y FROM tb b WHERE b.x = a.x ORDER BY b.y, b.id OFFSET 1)');
 SELECT define('in_max', 'SELECT a.id FROM ta a WHERE a.y IN (SELECT max(b.y) FROM tb b WHERE b.x = a.x)');
@@ -141,6 +142,7 @@ SELECT define('not_in_exact_one', 'SELECT e.id, e.part FROM te e WHERE e.x NOT I
 SELECT define('not_in_nullable', 'SELECT a.id, e.id AS e FROM ta a LEFT JOIN te e ON e.x = a.x WHERE e.y NOT IN (SELECT f.y FROM te f WHERE f.x = a.y)');
 SELECT define('in_output', 'SELECT a.id, a.x IN (SELECT b.x FROM tb b) AS is_in, a.x = ANY (SELECT e.x FROM te e WHERE e.y = a.y) AS is_any FROM ta a');
 SELECT define('not_all', 'SELECT a.id FROM ta a WHERE NOT a.x < ALL (SELECT b.x FROM tb b WHERE b.y = a.y) OR a.y <> ALL (SELECT e.y FROM te e)');
+SELECT define('all_conjunct', 'SELECT a.id FROM ta a WHERE a.x <= ALL (SELECT b.x FROM tb b WHERE b.y = a.y) AND a.y <= ALL (SELECT d.y FROM td d)');
 SELECT define('all_exact', 'SELECT e.id, e.part, e.x > ALL (SELECT f.y FROM te f WHERE f.id = e.id) AS is_all FROM te e WHERE e.y <> ALL (SELECT f.x FROM te f WHERE f.part <> e.part)');
 -- A6: LATERAL on the way, and what reads its output
 SELECT define('lateral_chain', 'SELECT a.id FROM ta a WHERE EXISTS (SELECT FROM tb b, LATERAL (SELECT count(*) AS n FROM td d WHERE d.x = b.x) l, LATERAL (SELECT l.n + b.y AS m) m, '

@@ -67,15 +67,18 @@ input_column(AggPlan *plan, Node *expr)
 /*
  * Are values that are equal the same, byte for byte? With one scale, also numerics are.
  */
-static bool
-is_exact_type(Oid type, int32 typmod, Oid collation)
+bool
+elt_is_exact_type(Oid type, int32 typmod, Oid collation)
 {
 	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY);
 	Oid			proc;
 
-	/* of any length, they are equal whatever blanks they end with */
-	if (getBaseTypeAndTypmod(type, &typmod) == BPCHAROID && typmod < 0)
-		return false;
+	/*
+	 * padded to one length, equal strings are the same; of any length, they
+	 * are equal whatever blanks they end with
+	 */
+	if (getBaseTypeAndTypmod(type, &typmod) == BPCHAROID)
+		return typmod > 0 && OidIsValid(collation) && get_collation_isdeterministic(collation);
 	if (!OidIsValid(entry->btree_opf))
 		return false;
 	proc = get_opfamily_proc(entry->btree_opf, entry->btree_opintype, entry->btree_opintype, BTEQUALIMAGE_PROC);
@@ -394,7 +397,7 @@ plan_extreme(AggPlan *plan, Aggref *aggref, const char *x, const char *filter, c
 
 	if (aggref->aggtype != exprType(arg) || !OidIsValid(entry->lt_opr) || !OidIsValid(entry->gt_opr))
 		return false;
-	if (!is_exact_type(exprType(arg), exprTypmod(arg), exprCollation(arg)) &&
+	if (!elt_is_exact_type(exprType(arg), exprTypmod(arg), exprCollation(arg)) &&
 		!(exprType(arg) == NUMERICOID && scales_of(plan->query, arg, &scales) && list_length(scales) == 1))
 		return false;
 	counter = add_counter(plan, exprType(arg), format_type_with_typemod(exprType(arg), exprTypmod(arg)),
@@ -456,7 +459,7 @@ keys_are_exact(AggPlan *plan, List *keys)
 	{
 		List	   *scales = NIL;
 
-		if (is_exact_type(exprType(lfirst(lc)), exprTypmod(lfirst(lc)), exprCollation(lfirst(lc))))
+		if (elt_is_exact_type(exprType(lfirst(lc)), exprTypmod(lfirst(lc)), exprCollation(lfirst(lc))))
 			continue;
 		if (exprType(lfirst(lc)) == NUMERICOID && scales_of(plan->query, lfirst(lc), &scales) && list_length(scales) == 1)
 			continue;

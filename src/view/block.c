@@ -112,8 +112,9 @@ typedef struct States
 	EltState   *of;				/* by leaf number */
 } States;
 
+/* extra: a last column, or NULL. */
 static void
-read_state(RangeTblEntry *rte, EltSource *source, const char *state, bool weighted)
+read_state(RangeTblEntry *rte, EltSource *source, const char *state, const char *extra)
 {
 	List	   *names = NIL;
 
@@ -124,8 +125,8 @@ read_state(RangeTblEntry *rte, EltSource *source, const char *state, bool weight
 
 		names = lappend(names, makeString(pstrdup(name[0] == '\0' ? "" : given ? strVal(list_nth(rte->eref->colnames, i)) : name)));
 	}
-	if (weighted)
-		names = lappend(names, makeString(pstrdup(ELT_WEIGHT_COLUMN)));
+	if (extra != NULL)
+		names = lappend(names, makeString(pstrdup(extra)));
 	elt_clear_rte_permissions(rte);
 	rte->rtekind = RTE_CTE;
 	rte->relid = InvalidOid;
@@ -136,6 +137,143 @@ read_state(RangeTblEntry *rte, EltSource *source, const char *state, bool weight
 	rte->ctelevelsup = 0;
 	rte->alias = makeAlias(rte->eref->aliasname, names);
 	rte->eref = makeAlias(rte->eref->aliasname, copyObject(names));
+}
+
+/* The leaf of an entry, and what state it reads; NULL: it is none. */
+static EltLeaf *
+state_of(States *states, RangeTblEntry *rte, EltState *state)
+{
+	const char *label = rte->enrname;
+	EltLeaf    *leaf;
+
+	if (label == NULL || strncmp(label, "cte ", 4) == 0 || strchr(label, ' ') == NULL)
+		return NULL;
+	leaf = list_nth(states->shape->leaves, atoi(strchr(label, ' ') + 1) - 1);
+	*state = states->of[leaf->number];
+	if (strncmp(label, "touch", 5) == 0)
+		*state = ELT_DELTA;
+	else if (strncmp(label, "flip", 4) == 0)
+		*state = *state == ELT_NEW ? ELT_WAS : ELT_NEW;
+	return leaf;
+}
+
+/*
+ * What a table was, as a plain union that the planner sees through: rows that are and rows that were removed, and beside it the condition that a row that is was
+ * not added.
+ */
+
+typedef enum Placed
+{
+	ELSEWHERE,
+	HERE,						/* to be placed further up */
+	PLACED,
+	NOWHERE
+} Placed;
+
+static void
+add_conjunct(Node **quals, Node *qual)
+{
+	*quals = *quals == NULL ? qual : (Node *) makeBoolExpr(AND_EXPR, lappend(list_copy(elt_conjuncts(*quals)), qual), -1);
+}
+
+/* Put a condition on an entry where it applies to the entry's own rows. */
+static Placed
+place(Node *node, int rti, Node *qual)
+{
+	JoinExpr   *join;
+	Placed		found = ELSEWHERE;
+	bool		nullable;
+	ListCell   *lc;
+
+	if (IsA(node, RangeTblRef))
+		return ((RangeTblRef *) node)->rtindex == rti ? HERE : ELSEWHERE;
+	if (IsA(node, FromExpr))
+	{
+		foreach(lc, ((FromExpr *) node)->fromlist)
+			if ((found = place(lfirst(lc), rti, qual)) != ELSEWHERE)
+			break;
+		if (found == HERE)
+			add_conjunct(&((FromExpr *) node)->quals, qual);
+		return found == HERE ? PLACED : found;
+	}
+	join = castNode(JoinExpr, node);
+	found = place(join->larg, rti, qual);
+	nullable = join->jointype == JOIN_RIGHT;
+	if (found == ELSEWHERE)
+	{
+		found = place(join->rarg, rti, qual);
+		nullable = join->jointype == JOIN_LEFT;
+	}
+	if (found != HERE)
+		return found;
+	if (join->jointype == JOIN_FULL)
+		return NOWHERE;
+	if (join->jointype != JOIN_INNER && !nullable)
+		return HERE;
+	add_conjunct(&join->quals, qual);
+	return PLACED;
+}
+
+/* x is not current, or its key is not among the added ones. */
+static Node *
+was_not_added(EltSource *source, RangeTblEntry *rte, int rti)
+{
+	Node	   *current = (Node *) makeVar(rti, list_length(source->names) + 1, BOOLOID, -1, InvalidOid, 0);
+	SubLink    *link = makeNode(SubLink);
+	EltColumn  *columns = palloc0(sizeof(EltColumn) * list_length(source->key));
+	List	   *tests = NIL;
+	Query	   *added;
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, source->key)
+		columns[n++].name = strVal(list_nth(source->names, lfirst_int(lc) - 1));
+	added = elt_select_from_input(psprintf("elt_added_%d", source->number), columns, n);
+	n = 0;
+	foreach(lc, source->key)
+	{
+		Param	   *param = makeNode(Param);
+		Oid			equals;
+
+		elt_source_column(source, lfirst_int(lc), &param->paramtype, &param->paramtypmod, &param->paramcollid, &equals);
+		param->paramkind = PARAM_SUBLINK;
+		param->paramid = ++n;
+		param->location = -1;
+		added->targetList = lappend(added->targetList,
+									makeTargetEntry((Expr *) makeVar(1, n, param->paramtype, param->paramtypmod, param->paramcollid, 0),
+													n, pstrdup(columns[n - 1].name), false));
+		tests = lappend(tests, make_opclause(equals, BOOLOID, false,
+											 (Expr *) makeVar(rti, lfirst_int(lc), param->paramtype, param->paramtypmod, param->paramcollid, 0),
+											 (Expr *) param, InvalidOid, param->paramcollid));
+	}
+	link->subLinkType = ANY_SUBLINK;
+	link->testexpr = (Node *) make_ands_explicit(tests);
+	link->operName = list_make1(makeString("="));
+	link->subselect = (Node *) added;
+	link->location = -1;
+	return (Node *) makeBoolExpr(OR_EXPR, list_make2(makeBoolExpr(NOT_EXPR, list_make1(current), -1),
+													 makeBoolExpr(NOT_EXPR, list_make1(link), -1)), -1);
+}
+
+static void
+flatten_was(States *states, Query *query)
+{
+	Bitmapset  *relids = elt_relids_in((Node *) query->jointree);
+	int			rti = -1;
+
+	while ((rti = bms_next_member(relids, rti)) >= 0)
+	{
+		RangeTblEntry *rte = rt_fetch(rti, query->rtable);
+		EltState	state;
+		EltLeaf    *leaf = state_of(states, rte, &state);
+
+		if (leaf == NULL || state != ELT_WAS || !leaf->source->flat_was ||
+			place((Node *) query->jointree, rti, was_not_added(leaf->source, rte, rti)) != PLACED)
+			continue;
+		query->hasSubLinks = true;
+		read_state(rte, leaf->source, "both", "_elt_cur");
+		rte->enrname = NULL;
+	}
 }
 
 static bool
@@ -149,29 +287,25 @@ states_walker(Node *node, void *context)
 	{
 		static const char *const names[] = {"new", "delta", "old", "was"};
 		RangeTblEntry *rte = (RangeTblEntry *) node;
-		const char *label = rte->enrname;
-		EltLeaf    *leaf;
 		EltState	state;
+		EltLeaf    *leaf = state_of(states, rte, &state);
 
-		if (label == NULL || strncmp(label, "cte ", 4) == 0 || strchr(label, ' ') == NULL)
+		if (leaf == NULL)
 			return false;
-		leaf = list_nth(states->shape->leaves, atoi(strchr(label, ' ') + 1) - 1);
-		state = states->of[leaf->number];
-		if (strncmp(label, "touch", 5) == 0)
-			state = ELT_DELTA;
-		else if (strncmp(label, "flip", 4) == 0)
-			state = state == ELT_NEW ? ELT_WAS : ELT_NEW;
 		if (state == ELT_NEW && leaf->source->part == NULL)
 		{
 			rte->enrname = NULL;
 			return false;
 		}
 		/* of a bag the weight is always there */
-		read_state(rte, leaf->source, names[state], state == ELT_DELTA || state == ELT_OLD);
+		read_state(rte, leaf->source, names[state], state == ELT_DELTA || state == ELT_OLD ? ELT_WEIGHT_COLUMN : NULL);
 		return false;
 	}
 	if (IsA(node, Query))
+	{
+		flatten_was(states, (Query *) node);
 		return query_tree_walker((Query *) node, states_walker, context, QTW_EXAMINE_RTES_BEFORE | QTW_IGNORE_JOINALIASES);
+	}
 	return expression_tree_walker(node, states_walker, context);
 }
 

@@ -278,6 +278,8 @@ begin_maintain(Turn *turn)
 	foreach(lc, elt_view_parts(turn->view->node.id))
 		m->complete[((EltViewPart *) lfirst(lc))->part] = ((EltViewPart *) lfirst(lc))->complete;
 	m->deltas = palloc0(sizeof(EltDelta *) * (list_length(turn->shape->sources) + 1));
+	m->removed = palloc0(sizeof(Tuplestorestate *) * (list_length(turn->shape->sources) + 1));
+	m->added = palloc0(sizeof(Tuplestorestate *) * (list_length(turn->shape->sources) + 1));
 	m->then = turn->view->as_of;
 	m->moved = turn->shape->moving && turn->view->as_of != GetCurrentTransactionStartTimestamp();
 	return m;
@@ -343,12 +345,12 @@ static void
 analyze_storages(Turn *turn, EltMaintain *m)
 {
 	EltChangeCounts *c = &turn->result->counts;
-	int64		changed = c->inserted + c->updated + c->deleted;
 	Relation	rel = table_open(turn->view->storage, AccessShareLock);
-	double		rows = rel->rd_rel->reltuples;
+	double		rows = Max(rel->rd_rel->reltuples, 0);
 
 	table_close(rel, NoLock);
-	if (changed == 0 || changed < rows / 10)
+	/* the rest is left to autovacuum */
+	if (c->inserted + c->deleted <= rows / 5 && c->updated <= rows / 2)
 		return;
 	for (int i = 1; i <= list_length(turn->shape->parts); i++)
 		elt_sql_run(psprintf("ANALYZE %s", m->places.storages[i]));

@@ -19,6 +19,10 @@ typedef struct EltSource
 								 * or of the part's key; NIL: none */
 	Bitmapset  *used;			/* attribute numbers that the query reads */
 	bool		appended;		/* a leaf that reads it is appended */
+	int64		nchanges;		/* rows of its delta, during a refresh */
+	bool		flat_was;		/* its keys are never NULL, and those in its
+								 * delta are few enough to be hashed: what it
+								 * was can be told by a condition */
 } EltSource;
 
 /* One mention of a source in a block. The range table entry has its number as label (see elt_leaf_of). */
@@ -157,6 +161,9 @@ typedef struct EltShape
 
 /* The label of a leaf's range table entry; NULL: it is no leaf. */
 extern EltLeaf *elt_leaf_of(EltShape *shape, RangeTblEntry *rte);
+
+/* Type and equality of a column that is part of a source's key. */
+extern void elt_source_column(EltSource *source, AttrNumber attno, Oid *type, int32 *typmod, Oid *collation, Oid *equals);
 
 /* prepare.c: views and CTEs expanded, join columns resolved; notes what forbids incremental maintenance in shape->reason. */
 extern Query *elt_prepare(EltShape *shape, Query *query);

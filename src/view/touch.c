@@ -14,20 +14,29 @@
  * Conditions that read such entries are left out; also those that have other subqueries, or aggregates of a level that is reduced to FROM and WHERE.
  * Targets, GROUP BY, HAVING, DISTINCT, LIMIT and windows of a subselect do not matter: rows that differ are looked for where they come in.
  *
- * All other leaves are in one state while this one changes, so conditions on them may stay. Pure functions of query trees, but for the catalog's NOT NULL.
+ * All other leaves are in one state while this one changes, so conditions on them may stay. Pure functions of query trees; the catalog is asked for NOT NULL and
+ * indexes.
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_attribute.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
 #include "utils/syscache.h"
 
 #include "view/block.h"
@@ -349,11 +358,118 @@ typedef struct Way
 static Node *touch_sublink(Search *search, SubLink *link, bool conjunct);
 static Query *touch_select(Search *search, Query *query, Way *way);
 
-static Node *
-exists(Query *query)
+/*
+ * EXISTS, or where one equality is all that binds it to the outer level and an index serves, a comparison with an array: of EXISTS the planner expects many rows,
+ * and then reads whole tables to join them.
+ */
+
+#define MAX_ARRAY	10000
+
+static bool
+has_index(Oid relid, AttrNumber attno, Oid operator, Oid collation)
 {
+	Relation	rel = table_open(relid, AccessShareLock);
+	bool		found = false;
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		found |= index->rd_index->indisvalid && index->rd_rel->relam == BTREE_AM_OID && index->rd_index->indkey.values[0] == attno &&
+			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) && index->rd_indcollation[0] == collation &&
+			get_op_opfamily_strategy(operator, index->rd_opfamily[0]) == BTEqualStrategyNumber;
+		index_close(index, NoLock);
+	}
+	table_close(rel, NoLock);
+	return found;
+}
+
+/* Can rows be found by this column of the level around, by few values? */
+static bool
+is_indexed(Search *search, Var *var, Oid operator, Oid collation)
+{
+	EltLeaf    *leaf;
+
+	if (!IsA(var, Var) || var->varlevelsup != 1 || var->varattno <= 0 || search->leaf->source->nchanges > MAX_ARRAY)
+		return false;
+	leaf = elt_leaf_of(search->shape, rt_fetch(var->varno, search->scope->query->rtable));
+	if (leaf == NULL || leaf->source->nchanges > MAX_ARRAY)
+		return false;
+	if (leaf->source->part != NULL)
+		return leaf->source->key != NIL && linitial_int(leaf->source->key) == var->varattno;
+	return has_index(leaf->source->relid, var->varattno, operator, collation);
+}
+
+static Node *
+strip_relabel(Node *node)
+{
+	while (IsA(node, RelabelType))
+		node = (Node *) ((RelabelType *) node)->arg;
+	return node;
+}
+
+static bool
+reads_outside(Node *node)
+{
+	return contain_vars_of_level(node, 1) || checkExprHasSubLink(node);
+}
+
+/* `outer = inner` as outer = ANY (ARRAY (SELECT inner)); NULL: it is not like this. */
+static Node *
+by_array(Search *search, Query *query)
+{
+	List	   *rest = NIL;
+	OpExpr	   *found = NULL;
+	ScalarArrayOpExpr *result = makeNode(ScalarArrayOpExpr);
+	SubLink    *link = makeNode(SubLink);
+	Query	   *inner = copyObject(query);
+	ListCell   *lc;
+
+	foreach(lc, elt_conjuncts(query->jointree->quals))
+	{
+		OpExpr	   *op = copyObject(lfirst(lc));
+
+		if (found != NULL || !IsA(op, OpExpr) || list_length(op->args) != 2)
+		{
+			rest = lappend(rest, op);
+			continue;
+		}
+		if (!contain_vars_of_level(linitial(op->args), 1) && OidIsValid(get_commutator(op->opno)))
+			CommuteOpExpr(op);
+		if (is_indexed(search, (Var *) strip_relabel(linitial(op->args)), op->opno, op->inputcollid) && !reads_outside(lsecond(op->args)) &&
+			OidIsValid(get_array_type(exprType(lsecond(op->args)))))
+			found = op;
+		else
+			rest = lappend(rest, op);
+	}
+	if (found == NULL)
+		return NULL;
+	inner->jointree->quals = rest == NIL ? NULL : (Node *) make_ands_explicit(rest);
+	inner->targetList = list_make1(makeTargetEntry(lsecond(found->args), 1, pstrdup("touched"), false));
+	if (elt_is_correlated(inner))
+		return NULL;
+	link->subLinkType = ARRAY_SUBLINK;
+	link->subselect = (Node *) inner;
+	link->location = -1;
+	IncrementVarSublevelsUp(linitial(found->args), -1, 1);
+	result->opno = found->opno;
+	result->opfuncid = get_opcode(found->opno);
+	result->useOr = true;
+	result->inputcollid = found->inputcollid;
+	result->args = list_make2(linitial(found->args), link);
+	result->location = -1;
+	return (Node *) result;
+}
+
+static Node *
+exists(Search *search, Query *query)
+{
+	Node	   *array = by_array(search, query);
 	SubLink    *link = makeNode(SubLink);
 
+	if (array != NULL)
+		return array;
 	link->subLinkType = EXISTS_SUBLINK;
 	link->subselect = (Node *) query;
 	link->location = -1;
@@ -412,7 +528,7 @@ look_into(Way *way, int rti)
 	{
 		Query	   *touched = touch_select(search, rte->subquery, NULL);
 
-		touch = touched != NULL ? exists(touched) : NULL;
+		touch = touched != NULL ? exists(search, touched) : NULL;
 	}
 	else
 	{
@@ -723,10 +839,8 @@ is_exact(Search *search, Query *query, Node *testexpr)
 		return false;
 	foreach(lc2, ((OpExpr *) testexpr)->args)
 	{
-		Node	   *arg = lfirst(lc2);
+		Node	   *arg = strip_relabel(lfirst(lc2));
 
-		while (IsA(arg, RelabelType))
-			arg = (Node *) ((RelabelType *) arg)->arg;
 		if (IsA(arg, Param) && ((Param *) arg)->paramkind == PARAM_SUBLINK
 			? !is_notnull(search, &inside, (Node *) get_tle_by_resno(query->targetList, ((Param *) arg)->paramid)->expr)
 			: !is_notnull(search, search->scope, arg))
@@ -772,18 +886,31 @@ touch_comparison(Search *search, SubLink *link, Query *touched, Query *query, Wa
 	Node	   *test;
 	ListCell   *lc;
 
-	/* ALL is not true, or ANY not false, by rows for which this is true or NULL */
+	/*
+	 * ALL is not true, or ANY not false, by rows for which this is true or
+	 * NULL
+	 */
 	if (testexpr == NULL)
 		test = boolean_test(test_inside(link->testexpr, query->targetList), IS_NOT_TRUE);
 	else
 		test = test_inside(testexpr, query->targetList);
 	if (!is_usable(way, test))
-		return exists(touched);
+		return exists(search, touched);
 	plain = testexpr != NULL && ((conjunct && !all) || is_exact(search, query, testexpr));
 	if (testexpr == NULL || elt_is_correlated(touched))
 	{
 		elt_add_qual(touched, plain || testexpr == NULL ? test : boolean_test(test, IS_NOT_FALSE));
-		return exists(touched);
+		return exists(search, touched);
+	}
+	if (plain)
+	{
+		Query	   *with_test = copyObject(touched);
+		Node	   *array;
+
+		elt_add_qual(with_test, test);
+		array = by_array(search, with_test);
+		if (array != NULL)
+			return array;
 	}
 	/* a subselect that is the same for all rows can be hashed */
 	foreach(lc, query->targetList)
@@ -821,7 +948,7 @@ touch_sublink(Search *search, SubLink *link, bool conjunct)
 		if (!limited && hands_rows_on(query, branch) && !checkExprHasSubLink(link->testexpr) && !checkExprHasSubLink((Node *) branch->targetList))
 			return touch_comparison(search, link, touched, branch, &way, conjunct);
 	}
-	return exists(touched);
+	return exists(search, touched);
 }
 
 /*
@@ -882,7 +1009,7 @@ touch_level(Search *search, Query *level)
 		if (join->jointype == JOIN_FULL || (way.from == NIL && way.quals == NIL))
 			return NULL;
 		drop_unneeded(&way);
-		return exists(elt_push_down(level, (Node *) makeFromExpr(way.from, NULL), way.quals));
+		return exists(search, elt_push_down(level, (Node *) makeFromExpr(way.from, NULL), way.quals));
 	}
 	if (tree_contains(search, (Node *) level->jointree))
 		lead(&way, (Node *) level->jointree);
@@ -892,7 +1019,11 @@ touch_level(Search *search, Query *level)
 
 		return link != NULL ? touch_sublink(search, link, false) : NULL;
 	}
-	/* the level has its own rows and conditions: of the way, it needs what leads on */
+
+	/*
+	 * the level has its own rows and conditions: of the way, it needs what
+	 * leads on
+	 */
 	foreach(lc, way.quals)
 		if (contains(search, lfirst(lc)))
 		return lfirst(lc);

@@ -537,6 +537,18 @@ leaves_walker(Node *node, void *context)
 	return expression_tree_walker(node, leaves_walker, context);
 }
 
+/*
+ * The order in which leaves change: those with most changes first, because what comes later is read as it was, table and changes together. Any order
+ * gives the same sum.
+ */
+static bool
+comes_later(EltLeaf *leaf, EltLeaf *than)
+{
+	if (leaf->source->nchanges != than->source->nchanges)
+		return leaf->source->nchanges < than->source->nchanges;
+	return leaf->number > than->number;
+}
+
 /* States of the leaves when `leaf` changes: those before it are new, those behind it are as they were. */
 static EltState *
 states_at(EltShape *shape, List *leaves, EltLeaf *leaf, Bitmapset *changed)
@@ -551,9 +563,9 @@ states_at(EltShape *shape, List *leaves, EltLeaf *leaf, Bitmapset *changed)
 		if (!is_changed(other, changed))
 			continue;
 		if (leaf->core)
-			states[other->number] = other->core && other->number > leaf->number ? ELT_OLD : ELT_NEW;
+			states[other->number] = other->core && comes_later(other, leaf) ? ELT_OLD : ELT_NEW;
 		else
-			states[other->number] = other->core ? ELT_OLD : other->number > leaf->number ? ELT_WAS : ELT_NEW;
+			states[other->number] = other->core ? ELT_OLD : comes_later(other, leaf) ? ELT_WAS : ELT_NEW;
 	}
 	return states;
 }

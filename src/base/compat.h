@@ -57,6 +57,17 @@ elt_check_rte_permissions(Query *query, RangeTblEntry *rte)
 #endif
 }
 
+/* Check the current user's rights to run a plan. */
+static inline void
+elt_check_plan_permissions(PlannedStmt *plan)
+{
+#if PG_VERSION_NUM >= 160000
+	(void) ExecCheckPermissions(plan->rtable, plan->permInfos, true);
+#else
+	(void) ExecCheckRTPerms(plan->rtable, true);
+#endif
+}
+
 /* Make the executor check nothing for this entry. */
 static inline void
 elt_clear_rte_permissions(RangeTblEntry *rte)

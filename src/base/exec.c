@@ -430,6 +430,22 @@ elt_plan(const char *sql, EltBag *bags, int nbags)
 	return plan;
 }
 
+double
+elt_plan_cost(EltPlan *plan)
+{
+	double		cost = 0;
+	ListCell   *lc;
+
+	foreach(lc, plan->statements)
+	{
+		PlannedStmt *statement = lfirst_node(PlannedStmt, lc);
+
+		if (statement->planTree != NULL)
+			cost += statement->planTree->total_cost;
+	}
+	return cost;
+}
+
 void
 elt_plan_run(EltPlan *plan, EltBag *bags, int nbags, EltExecCounts *counts)
 {
@@ -444,4 +460,21 @@ elt_plan_run_into(EltPlan *plan, EltBag *bags, int nbags, Tuplestorestate *out, 
 	Run			run = {.sql = plan->sql,.bags = bags,.nbags = nbags,.plan = plan};
 
 	run_for_rows(&run, out, outdesc, nrows);
+}
+
+double
+elt_plan_rows(EltPlan *plan)
+{
+	PlannedStmt *last = llast_node(PlannedStmt, plan->statements);
+
+	return last->planTree != NULL ? last->planTree->plan_rows : 0;
+}
+
+void
+elt_plan_check_permissions(EltPlan *plan)
+{
+	ListCell   *lc;
+
+	foreach(lc, plan->statements)
+		elt_check_plan_permissions(lfirst_node(PlannedStmt, lc));
 }

@@ -47,6 +47,7 @@
 #define P_PART				2
 #define P_STORAGE			3
 #define P_SHAPE				4
+#define P_COMPLETE			5
 
 /* elt.view_source */
 #define S_NODE				1
@@ -294,13 +295,14 @@ elt_view_parts(int32 node)
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		EltViewPart *part = palloc(sizeof(EltViewPart));
-		Datum		values[P_SHAPE];
-		bool		nulls[P_SHAPE];
+		Datum		values[P_COMPLETE];
+		bool		nulls[P_COMPLETE];
 
 		heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
 		part->part = DatumGetInt32(values[P_PART - 1]);
 		part->storage = DatumGetObjectId(values[P_STORAGE - 1]);
 		part->shape = TextDatumGetCString(values[P_SHAPE - 1]);
+		part->complete = DatumGetBool(values[P_COMPLETE - 1]);
 		parts = lappend(parts, part);
 	}
 	systable_endscan(scan);
@@ -312,14 +314,41 @@ void
 elt_view_part_insert(int32 node, const EltViewPart *part)
 {
 	Relation	rel = elt_table_open("view_part", RowExclusiveLock);
-	Datum		values[P_SHAPE];
-	bool		nulls[P_SHAPE] = {false};
+	Datum		values[P_COMPLETE];
+	bool		nulls[P_COMPLETE] = {false};
 
 	values[P_NODE - 1] = Int32GetDatum(node);
 	values[P_PART - 1] = Int32GetDatum(part->part);
 	values[P_STORAGE - 1] = ObjectIdGetDatum(part->storage);
 	values[P_SHAPE - 1] = CStringGetTextDatum(part->shape);
+	values[P_COMPLETE - 1] = BoolGetDatum(part->complete);
 	CatalogTupleInsert(rel, heap_form_tuple(RelationGetDescr(rel), values, nulls));
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+void
+elt_view_part_set_complete(int32 node, int32 part, bool complete)
+{
+	Relation	rel = elt_table_open("view_part", RowExclusiveLock);
+	Datum		values[P_COMPLETE] = {0};
+	bool		nulls[P_COMPLETE] = {false};
+	bool		replace[P_COMPLETE] = {false};
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	elt_key_int4(&keys[0], P_NODE, node);
+	elt_key_int4(&keys[1], P_PART, part);
+	scan = elt_table_scan(rel, "view_part_pkey", 2, keys, NULL);
+	tuple = systable_getnext(scan);
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "part %d of view %d does not exist", part, node);
+	values[P_COMPLETE - 1] = BoolGetDatum(complete);
+	replace[P_COMPLETE - 1] = true;
+	tuple = heap_modify_tuple(tuple, RelationGetDescr(rel), values, nulls, replace);
+	CatalogTupleUpdate(rel, &tuple->t_self, tuple);
+	systable_endscan(scan);
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
 }

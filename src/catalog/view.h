@@ -46,6 +46,8 @@ typedef struct EltViewPart
 	Oid			storage;
 	char	   *shape;			/* its columns and how it is kept, as text: a
 								 * storage with another one is made anew */
+	bool		complete;		/* ORDER BY ... LIMIT: the storage has all
+								 * rows, not just the first ones */
 } EltViewPart;
 
 typedef struct EltViewSource
@@ -71,6 +73,7 @@ extern void elt_view_delete(const EltView *view);	/* with parts, sources,
 
 extern List *elt_view_parts(int32 node);	/* EltViewPart by number */
 extern void elt_view_part_insert(int32 node, const EltViewPart *part);
+extern void elt_view_part_set_complete(int32 node, int32 part, bool complete);
 extern void elt_view_part_delete_all(int32 node);
 
 extern List *elt_view_sources(int32 node);	/* EltViewSource by OID */

@@ -230,6 +230,6 @@ elt_load_copy(EltLoadRun *run)
 	elt_progress_phase(ELT_PHASE_COPY);
 	if (!run->guarded)
 		copy_whole(run, &only_adds);
-	else if (!elt_attempt(run, copy_whole, &only_adds, &error))
+	else if (!elt_load_attempt(run, copy_whole, &only_adds, &error))
 		copy_in_chunks(run, only_adds);
 }

@@ -104,7 +104,7 @@ extern void elt_reject_superseded(EltLoadRun *run, EltLoadRows *rows);
 
 /* Run `work` in a subtransaction; false where it failed for a bad row, with that error in *error. Other errors are raised. */
 typedef void (*EltAttempt) (EltLoadRun *run, void *arg);
-extern bool elt_attempt(EltLoadRun *run, EltAttempt work, void *arg, ErrorData **error);
+extern bool elt_load_attempt(EltLoadRun *run, EltAttempt work, void *arg, ErrorData **error);
 
 /* copy.c: bring the target to what the query gives over the whole source. */
 extern void elt_load_copy(EltLoadRun *run);

@@ -29,6 +29,7 @@
 #include "utils/rel.h"
 #include "utils/resowner.h"
 
+#include "base/attempt.h"
 #include "base/progress.h"
 #include "base/sql.h"
 #include "capture/image.h"
@@ -51,40 +52,32 @@ elt_is_row_error(int sqlerrcode)
 	}
 }
 
-bool
-elt_attempt(EltLoadRun *run, EltAttempt work, void *arg, ErrorData **error)
+/* A step of a batch as work without the types of a load. */
+typedef struct Attempt
 {
-	MemoryContext old = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	MemoryContext mine = AllocSetContextCreate(old, "elt attempt", ALLOCSET_DEFAULT_SIZES);
-	EltLoadCounts before = run->counts;
-	volatile bool done = false;
+	EltLoadRun *run;
+	EltAttempt	work;
+	void	   *arg;
+} Attempt;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(mine);
-	PG_TRY();
-	{
-		work(run, arg);
-		ReleaseCurrentSubTransaction();
-		done = true;
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(old);
-		*error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		/* the abort has cleared it */
-		elt_progress_report();
-		run->counts = before;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(old);
-	CurrentResourceOwner = owner;
-	MemoryContextDelete(mine);
-	if (!done && !elt_is_row_error((*error)->sqlerrcode))
-		ReThrowError(*error);
-	return done;
+static void
+attempt_work(void *arg)
+{
+	Attempt    *attempt = arg;
+
+	attempt->work(attempt->run, attempt->arg);
+}
+
+bool
+elt_load_attempt(EltLoadRun *run, EltAttempt work, void *arg, ErrorData **error)
+{
+	Attempt		attempt = {run, work, arg};
+	EltLoadCounts before = run->counts;
+
+	if (elt_attempt(attempt_work, &attempt, elt_is_row_error, error))
+		return true;
+	run->counts = before;
+	return false;
 }
 
 static void
@@ -245,12 +238,12 @@ bisect(EltLoadRun *run, EltLoadRows *rows)
 	ErrorData  *error;
 
 	elt_rows_halve(rows, &first, &second);
-	if (elt_attempt(run, apply_all, first, &error))
+	if (elt_load_attempt(run, apply_all, first, &error))
 		take_apart(run, second, NULL);
 	else
 	{
 		take_apart(run, first, error);
-		if (!elt_attempt(run, apply_all, second, &error))
+		if (!elt_load_attempt(run, apply_all, second, &error))
 			take_apart(run, second, error);
 	}
 	elt_rows_free(first);
@@ -269,7 +262,7 @@ take_apart(EltLoadRun *run, EltLoadRows *rows, ErrorData *error)
 	old = MemoryContextSwitchTo(mine);
 	if (rows->ngroups > 1)
 		bisect(run, rows);
-	else if (error != NULL || !elt_attempt(run, apply_all, rows, &error))
+	else if (error != NULL || !elt_load_attempt(run, apply_all, rows, &error))
 		reject_group(run, rows, error);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(mine);
@@ -318,7 +311,7 @@ stage_readable(EltLoadRun *run, EltLoadRows *rows, EltStaged *staged)
 	ErrorData  *error;
 
 	CHECK_FOR_INTERRUPTS();
-	if (elt_attempt(run, stage_rows, &staging, &error))
+	if (elt_load_attempt(run, stage_rows, &staging, &error))
 		elt_staged_append(staged, staging.out);
 	else if (rows->ngroups > 1)
 	{
@@ -380,7 +373,7 @@ elt_apply_guarded(EltLoadRun *run, EltLoadRows *rows)
 		elt_apply(run, rows);
 		return;
 	}
-	if (elt_attempt(run, apply_all, rows, &error))
+	if (elt_load_attempt(run, apply_all, rows, &error))
 		return;
 	elt_progress_phase(ELT_PHASE_QUARANTINE);
 	mine = AllocSetContextCreate(CurrentMemoryContext, "elt quarantine", ALLOCSET_DEFAULT_SIZES);

@@ -12,10 +12,13 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/ruleutils.h"
 #include "utils/syscache.h"
 #include "catalog/pg_authid.h"
 
@@ -25,6 +28,7 @@
 #include "base/sql.h"
 #include "catalog/table.h"
 #include "view/block.h"
+#include "view/stack.h"
 #include "view/view.h"
 
 PG_FUNCTION_INFO_V1(elt_sql_create_view);
@@ -104,6 +108,16 @@ check_columns(const char *name, Query *query)
 				 errhint("Split it into several views.")));
 }
 
+Query *
+elt_view_accept_query(const char *name, const char *text)
+{
+	Query	   *query = elt_query_parse("view", name, text, false);
+
+	check_columns(name, query);
+	(void) relations_walker((Node *) query, unconstify(char *, name));
+	return query;
+}
+
 /* The name in full; an error where it cannot be had. */
 static char *
 qualified_new_name(const char *name)
@@ -120,9 +134,8 @@ qualified_new_name(const char *name)
 	return quote_qualified_identifier(get_namespace_name(schema), range->relname);
 }
 
-/* Can all of it follow changes? The reason code of what cannot; NULL. */
-static const char *
-full_reason(EltShape *shape)
+const char *
+elt_view_full_reason(EltShape *shape)
 {
 	ListCell   *lc;
 
@@ -137,7 +150,7 @@ full_reason(EltShape *shape)
 static void
 check_incremental(EltView *view, EltShape *shape)
 {
-	const char *reason = full_reason(shape);
+	const char *reason = elt_view_full_reason(shape);
 
 	if (strcmp(view->refresh_mode, "incremental") != 0 || reason == NULL)
 		return;
@@ -146,6 +159,41 @@ check_incremental(EltView *view, EltShape *shape)
 			 errmsg("view \"%s\" cannot be refreshed incrementally: %s", view->node.name, reason),
 			 shape->detail != NULL ? errdetail("It is because of %s.", shape->detail) : 0,
 			 errhint("Use refresh_mode => 'auto', or change the query; elt.explain_view tells what each part of it does.")));
+}
+
+/*
+ * The condition for rows that are final, read over the view's columns by the caller, as text for anybody.
+ */
+static char *
+canonical_frozen(EltView *view, const char *text)
+{
+	char	   *sql = psprintf("SELECT 1 AS one FROM %s AS v WHERE (%s)", view->node.name, text);
+	Query	   *query = elt_query_parse("view", view->node.name, sql, false);
+	Node	   *condition = query->jointree->quals;
+
+	if (list_length(query->rtable) != 1 || list_length(query->targetList) != 1 || condition == NULL || query->hasSubLinks || query->hasAggs ||
+		elt_is_heavy(query) || contain_volatile_functions(condition))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("frozen_where of view \"%s\" is not a condition on a row", view->node.name),
+				 errdetail("It has subqueries, aggregates or volatile functions, or is none at all."),
+				 errhint("Write a condition on the view's columns, such as day < current_date - 30.")));
+	elt_pin_sql_settings();
+	return deparse_expression(condition, deparse_context_for("v", view->relid), false, false);
+}
+
+static void
+check_frozen(EltView *view, EltShape *shape)
+{
+	EltPart    *part = llast(shape->parts);
+
+	if (view->frozen_where == NULL || (part->unique && part->kind != ELT_PART_TOP))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("view \"%s\" cannot have frozen rows: nothing tells its rows apart", view->node.name),
+			 errdetail("A frozen row keeps the place of those that would have the same key."),
+			 errhint("Give the query the primary keys of its tables as columns, or GROUP BY.")));
 }
 
 static bool
@@ -178,23 +226,23 @@ elt_sql_create_view(PG_FUNCTION_ARGS)
 	char	   *text = elt_arg_text(fcinfo, 1, "query");
 	bool		with_data = elt_arg_bool(fcinfo, 4, "with_data");
 	char	   *if_exists;
+	char	   *frozen;
 	Query	   *query;
 	EltShape   *shape;
 	EltSecContext context;
+	int			nest;
 
 	view->target_lag = PG_ARGISNULL(2) ? NULL : DatumGetCString(DirectFunctionCall1(interval_out, PG_GETARG_DATUM(2)));
 	view->refresh_mode = elt_arg_choice(fcinfo, 3, "refresh_mode", "auto", "incremental", "full", NULL);
 	view->on_schema_change = elt_arg_choice(fcinfo, 5, "on_schema_change", "refuse", "suspend", NULL);
-	view->frozen_where = elt_arg_text_or_null(fcinfo, 6);
+	frozen = elt_arg_text_or_null(fcinfo, 6);
 	if_exists = elt_arg_choice(fcinfo, 7, "if_exists", "error", "skip", "alter", NULL);
 	view->node.name = qualified_new_name(name);
 	view->node.kind = "view";
 	view->node.owner = GetUserId();
 	elt_node_lock_name(view->node.name);
 
-	query = elt_query_parse("view", view->node.name, text, false);
-	check_columns(view->node.name, query);
-	(void) relations_walker((Node *) query, view->node.name);
+	query = elt_view_accept_query(view->node.name, text);
 	view->query = elt_query_canonical("view", view->node.name, query);
 	view->settings = elt_settings_note();
 	if (existing_view(name, view->query, if_exists))
@@ -208,6 +256,16 @@ elt_sql_create_view(PG_FUNCTION_ARGS)
 	check_incremental(view, shape);
 	elt_storage_create(view, shape);
 	view->relid = elt_storage_show(view, shape, view->node.name);
+	if (frozen != NULL)
+	{
+		/* read by the caller, with his search_path */
+		elt_restore(&context);
+		nest = NewGUCNestLevel();
+		view->frozen_where = canonical_frozen(view, frozen);
+		AtEOXact_GUC(false, nest);
+		elt_become(&context, view->node.owner);
+		check_frozen(view, shape);
+	}
 	elt_view_insert(view);
 	elt_view_sync_sources(view, shape);
 	elt_restore(&context);

@@ -14,3 +14,62 @@ CREATE FUNCTION elt.drop_view(name text) RETURNS void
 CREATE FUNCTION elt.refresh(name text, OUT strategy text, OUT reason text, OUT rows_inserted bigint, OUT rows_updated bigint, OUT rows_deleted bigint,
                             OUT pending bigint, OUT ms double precision) RETURNS record
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'elt_sql_refresh';
+
+COMMENT ON FUNCTION elt.create_view(text, text, interval, text, boolean, text, text, text) IS
+'Creates a precomputed view: a relation whose rows are kept, and brought up to date by elt.refresh. refresh_mode: auto | incremental (an error where that is impossible) | full. '
+'with_data false: filled by the first refresh. on_schema_change: refuse (PostgreSQL refuses to alter what the query reads) | suspend (refreshes fail until the query fits again). '
+'frozen_where: a condition on the output; rows that meet it are final. if_exists: error | skip | alter (as elt.alter_view). The caller owns the view and needs SELECT on what it '
+'reads; tables are tracked if the caller owns them. Waits for writers of tables that were not tracked. Errors: 42P07, 42501, 55000, 0A000, 42601, 42701, 42939, 22023, 22004.';
+COMMENT ON FUNCTION elt.drop_view(text) IS
+'Drops a precomputed view and what is stored for it (AccessExclusive lock). Refused (2BP01), naming them, while other views, loads or streams read it. Errors: 42704, 42501.';
+COMMENT ON FUNCTION elt.refresh(text) IS
+'Brings a precomputed view, and first those of the same owner that it reads, to what its query gives now; in the caller''s transaction. strategy: incremental | full | none; reason: '
+'a code where it was full. pending: changes left. Waits for another session that refreshes the view; readers never wait. Errors: 42704, 42501, 55000 where the view is suspended, '
+'0A000 where its refresh_mode forbids what is necessary, 40001, 55006.';
+
+CREATE FUNCTION elt.verify_view(name text, OUT missing bigint, OUT extra bigint) RETURNS record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'elt_sql_verify_view';
+COMMENT ON FUNCTION elt.verify_view(text) IS
+'Refreshes a precomputed view and compares it with its query under the same snapshot, by content and by text: rows that the view lacks, and rows that it has too many. Frozen rows '
+'are left out. Locks and errors are those of elt.refresh.';
+
+CREATE FUNCTION elt.view_status(node integer, OUT pending_rows bigint, OUT bytes bigint, OUT problem text) RETURNS record
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'elt_sql_view_status';
+COMMENT ON FUNCTION elt.view_status(integer) IS 'what elt.views shows beside a view''s definition; NULLs where the caller may not act for its owner';
+
+CREATE VIEW elt.views WITH (security_barrier) AS
+SELECT v.relation::text AS name,
+       n.owner,
+       v.strategy,
+       v.reason,
+       v.refresh_mode,
+       v.target_lag::interval AS target_lag,
+       v.as_of AS fresh_as_of,
+       pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) v.as_of AS lag,
+       s.pending_rows,
+       v.refreshed AS last_refresh,
+       CASE WHEN v.refreshed IS NOT NULL THEN v.last_ms END AS last_ms,
+       s.bytes,
+       s.problem,
+       v.on_schema_change,
+       v.frozen_where,
+       v.query
+FROM elt.view v
+JOIN elt.node n ON n.id OPERATOR(pg_catalog.=) v.node
+CROSS JOIN LATERAL elt.view_status(v.node) s
+WHERE pg_catalog.pg_has_role(n.owner, 'USAGE');
+COMMENT ON VIEW elt.views IS
+'The precomputed views of the caller''s roles. strategy and reason: of the last refresh. lag: since fresh_as_of. pending_rows: changes of what it reads that it does not show yet; NULL '
+'before the first refresh, and where the caller may not read a source. bytes: stored, indexes included. problem: why refreshes fail, else NULL.';
+
+GRANT SELECT ON elt.views TO PUBLIC;
+
+CREATE FUNCTION elt.explain_view(name_or_query text, OUT part integer, OUT what text, OUT strategy text, OUT reason text, OUT detail text, OUT hint text,
+                                 OUT hidden_columns text[], OUT sql text, OUT estimated_cost double precision, OUT last_ms double precision,
+                                 OUT pending_rows bigint, OUT fresh_as_of timestamptz) RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 5 AS 'MODULE_PATHNAME', 'elt_sql_explain_view';
+COMMENT ON FUNCTION elt.explain_view(text) IS
+'Tells how a precomputed view, or one with this query, follows changes; creates and runs nothing. Part 0 is all of it: incremental or full, its query with the planner''s cost, what is pending. '
+'The others are what is stored: strategy linear (changes pass through), counters (added to hidden columns), keys (changed groups are computed anew) or full; a reason code where it could be '
+'better; hints with CREATE INDEX statements; the SQL for changes of all that it reads, and its cost for the pending changes, or 100 a table. A view takes its owner''s rights, a query those '
+'to read (AccessShareLock). Errors: 42704, 42501, 55000, and the parser''s.';

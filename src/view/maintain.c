@@ -145,7 +145,7 @@ bag_of_delta(const char *name, EltDelta *delta)
 }
 
 static EltBag
-bag_of_result(const char *name, Rows *result)
+bag_of_rows(const char *name, Rows *result)
 {
 	EltBag		bag = {name, InvalidOid, result->desc, result->tuples, result->n};
 
@@ -231,12 +231,23 @@ begin_change(EltMaintain *m, EltPart *part)
 	return elt_change_begin(target_of(m, part), written_desc(part, part->ncolumns));
 }
 
-/* Write, and hand the change of the output on to those who read the part. */
+/* Hand the change of the output on to those who read the part. */
+static void
+publish(EltMaintain *m, EltPart *part, EltDelta *out)
+{
+	elt_delta_net(out);
+	if (elt_delta_count(out) == 0)
+		return;
+	m->deltas[part->source->number] = out;
+	m->changed = bms_add_member(m->changed, part->source->number);
+}
+
+/* Write, and publish. */
 static void
 write_change(EltMaintain *m, EltPart *part, EltChange *change)
 {
 	EltChangeCounts counts = {0};
-	EltDelta   *out = part->source != NULL ? elt_delta_begin(written_desc(part, part->noutput)) : NULL;
+	EltDelta   *out = part->source != NULL && !m->anew ? elt_delta_begin(written_desc(part, part->noutput)) : NULL;
 
 	if (!elt_change_apply(change, out, &counts))
 	{
@@ -244,15 +255,10 @@ write_change(EltMaintain *m, EltPart *part, EltChange *change)
 		return;
 	}
 	if (out != NULL)
-	{
-		elt_delta_net(out);
-		if (elt_delta_count(out) > 0)
-		{
-			m->deltas[part->source->number] = out;
-			m->changed = bms_add_member(m->changed, part->source->number);
-		}
-	}
-	m->counts = counts;
+		publish(m, part, out);
+	m->counts.inserted += counts.inserted;
+	m->counts.updated += counts.updated;
+	m->counts.deleted += counts.deleted;
 }
 
 /* Results of statements as what is to be added: with a weight of one. */
@@ -278,6 +284,32 @@ take_stored(EltMaintain *m, EltPart *part, EltChange *change, const char *sql, E
  * The methods
  */
 
+static int64
+count_stored(EltMaintain *m, EltPart *part)
+{
+	Rows		rows = run(m, psprintf("SELECT FROM %s", m->places.storages[part->number]), NULL);
+
+	end_result(&rows);
+	return rows.n;
+}
+
+static void
+note_complete(EltMaintain *m, EltPart *part, bool complete)
+{
+	if (m->complete[part->number] == complete)
+		return;
+	elt_view_part_set_complete(m->view->node.id, part->number, complete);
+	m->complete[part->number] = complete;
+}
+
+/* After a top part was computed: has it all rows? */
+static void
+after_computed(EltMaintain *m, EltPart *part)
+{
+	if (part->kind == ELT_PART_TOP)
+		note_complete(m, part, count_stored(m, part) < elt_rows_to_store(part));
+}
+
 static void
 replace_all(EltMaintain *m, EltPart *part)
 {
@@ -286,6 +318,7 @@ replace_all(EltMaintain *m, EltPart *part)
 	take_stored(m, part, change, elt_stored_sql(&m->places, part, NULL, 0), NULL, true);
 	add_computed(m, part, change, elt_rows_sql(&m->places, part, NULL, 0), NULL);
 	write_change(m, part, change);
+	after_computed(m, part);
 }
 
 /* Replace the rows of some keys; `keys` has columns k1... */
@@ -334,23 +367,25 @@ input_delta(EltMaintain *m, EltPart *part)
 	return NULL;
 }
 
+/* Write netted rows, of the storage's columns. */
 static void
-follow_linear(EltMaintain *m, EltPart *part)
+apply_rows(EltMaintain *m, EltPart *part, EltDelta *delta)
 {
-	EltDelta   *delta = input_delta(m, part);
-	EltChange  *change;
-	EltBag		bag;
+	EltChange  *change = begin_change(m, part);
+	EltBag		bag = bag_of_delta("elt_rows", delta);
 
-	if (delta == NULL)
-		return;
-	change = begin_change(m, part);
-	bag = bag_of_delta("elt_rows", delta);
 	if (part->unique)
 	{
 		Rows		keys = run(m, elt_keys_sql(part, "elt_rows", true), &bag);
-		EltBag		keys_bag = bag_of_result("elt_keys", &keys);
+		ListCell   *lc;
 
-		take_stored(m, part, change, elt_stored_sql(&m->places, part, "elt_keys", 0), &keys_bag, false);
+		foreach(lc, classes_of(part, &keys, "elt_keys"))
+		{
+			NullsClass *class = lfirst(lc);
+
+			take_stored(m, part, change, elt_stored_sql(&m->places, part, "elt_keys", class->nulls), &class->bag, false);
+			tuplestore_end(class->bag.tuples);
+		}
 		end_result(&keys);
 	}
 	else if (elt_delta_has_removed(delta))
@@ -358,43 +393,191 @@ follow_linear(EltMaintain *m, EltPart *part)
 	rewind_store(elt_delta_tuples(delta));
 	elt_change_new(change, elt_delta_tuples(delta), elt_delta_desc(delta));
 	write_change(m, part, change);
+}
+
+static void
+follow_linear(EltMaintain *m, EltPart *part)
+{
+	EltDelta   *delta = input_delta(m, part);
+
+	if (delta == NULL)
+		return;
+	apply_rows(m, part, delta);
 	elt_delta_free(delta);
+}
+
+/* The delta, added up by group; false: none. */
+static bool
+delta_by_group(EltMaintain *m, EltPart *part, Rows *sums)
+{
+	char	   *sql;
+
+	if (elt_has_extremes(part))
+	{
+		EltDelta   *delta = input_delta(m, part);
+		EltBag		bag;
+
+		if (delta == NULL)
+			return false;
+		bag = bag_of_delta("elt_rows", delta);
+		*sums = run(m, elt_group_netted_sql(part), &bag);
+		elt_delta_free(delta);
+		return true;
+	}
+	sql = elt_group_delta_sql(&m->places, part, m->changed, m->moved, m->then);
+	if (sql == NULL)
+		return false;
+	*sums = run(m, sql, NULL);
+	return true;
+}
+
+/* The rows that the part's readers see now, with a weight. */
+static void
+add_output(EltMaintain *m, EltPart *part, EltDelta *out, int weight)
+{
+	Rows		rows = run(m, psprintf("SELECT q.*, %d::bigint AS _elt_w FROM (%s) q", weight,
+									   elt_output_sql(part, m->places.storages[part->number])), NULL);
+
+	elt_delta_add_store(out, rows.tuples, rows.desc);
+	end_result(&rows);
+}
+
+/* Rows no later than the last one that is stored come and go; later ones are left out, unless all are stored. */
+static void
+follow_within(EltMaintain *m, EltPart *part, EltDelta *delta)
+{
+	EltBag		bag = bag_of_delta("elt_rows", delta);
+	Rows		within = run(m, elt_within_stored_sql(&m->places, part), &bag);
+	EltDelta   *inner = elt_delta_begin(written_desc(part, part->ncolumns));
+
+	elt_delta_add_store(inner, within.tuples, within.desc);
+	end_result(&within);
+	elt_delta_net(inner);
+	if (elt_delta_count(inner) > 0)
+		apply_rows(m, part, inner);
+	elt_delta_free(inner);
+}
+
+static void
+follow_top(EltMaintain *m, EltPart *part)
+{
+	EltDelta   *delta = input_delta(m, part);
+	EltDelta   *out = NULL;
+	EltSource  *source = part->source;
+	int64		stored;
+
+	if (delta == NULL)
+		return;
+	/* what readers see changes otherwise than what is stored */
+	if (source != NULL)
+		add_output(m, part, out = elt_delta_begin(written_desc(part, part->noutput)), -1);
+	part->source = NULL;
+	if (m->complete[part->number])
+		apply_rows(m, part, delta);
+	else
+		follow_within(m, part, delta);
+	elt_delta_free(delta);
+	if (!m->broken)
+	{
+		stored = count_stored(m, part);
+		if (!m->complete[part->number] && stored < part->skip + part->limit)
+			replace_all(m, part);
+		else if (stored > 4 * elt_rows_to_store(part))
+		{
+			elt_exec(elt_trim_stored_sql(&m->places, part), NULL, 0, NULL, NULL, NULL);
+			note_complete(m, part, false);
+		}
+	}
+	part->source = source;
+	if (source != NULL)
+	{
+		add_output(m, part, out, 1);
+		publish(m, part, out);
+	}
+}
+
+/* Groups that lost an extreme are computed anew. */
+static void
+add_dirty(EltMaintain *m, EltPart *part, EltChange *change, NullsClass *class, Rows *keys)
+{
+	EltBag		bag = bag_of_rows("elt_keys", keys);
+
+	add_computed(m, part, change, elt_rows_sql(&m->places, part, part->nkeys > 0 ? "elt_keys" : NULL, class->nulls), &bag);
+}
+
+/* Write groups without a look at what that changes: nobody reads it, and nothing is frozen. */
+static void
+merge_groups(EltMaintain *m, EltPart *part, NullsClass *class)
+{
+	char	   *sql = elt_dirty_keys_sql(&m->places, part, class->nulls);
+	Rows		keys = {NULL};
+	EltExecCounts counts;
+	char	   *merge = elt_merge_sql(&m->places, part, class->nulls);
+	int			n;
+	EltBag	   *bags = bags_of(m, merge, &n);
+
+	if (sql != NULL)
+		keys = run(m, sql, &class->bag);
+	bags[n++] = class->bag;
+	elt_exec(merge, bags, n, NULL, NULL, &counts);
+	m->counts.inserted += counts.inserted;
+	m->counts.updated += counts.updated;
+	m->counts.deleted += counts.deleted;
+	if (sql == NULL)
+		return;
+	if (keys.n > 0)
+	{
+		EltChange  *change = begin_change(m, part);
+		EltBag		bag = bag_of_rows("elt_keys", &keys);
+
+		take_stored(m, part, change, elt_stored_sql(&m->places, part, part->nkeys > 0 ? "elt_keys" : NULL, class->nulls), &bag, true);
+		add_dirty(m, part, change, class, &keys);
+		write_change(m, part, change);
+	}
+	end_result(&keys);
+}
+
+static void
+change_groups(EltMaintain *m, EltPart *part, EltChange *change, NullsClass *class)
+{
+	char	   *dirty = elt_dirty_keys_sql(&m->places, part, class->nulls);
+
+	take_stored(m, part, change, elt_stored_sql(&m->places, part, "elt_d", class->nulls), &class->bag, true);
+	add_computed(m, part, change, elt_merged_rows_sql(&m->places, part, class->nulls), &class->bag);
+	if (dirty != NULL)
+	{
+		Rows		keys = run(m, dirty, &class->bag);
+
+		if (keys.n > 0)
+			add_dirty(m, part, change, class, &keys);
+		end_result(&keys);
+	}
 }
 
 static void
 follow_counters(EltMaintain *m, EltPart *part)
 {
-	char	   *sql = elt_group_delta_sql(&m->places, part, m->changed, m->moved, m->then);
-	EltChange  *change;
+	bool		merge = part->source == NULL && m->places.frozen == NULL;
+	EltChange  *change = NULL;
 	Rows		sums;
 	ListCell   *lc;
 
-	if (sql == NULL)
+	if (!delta_by_group(m, part, &sums))
 		return;
-	sums = run(m, sql, NULL);
-	if (sums.n > 0)
-	{
+	if (!merge && sums.n > 0)
 		change = begin_change(m, part);
-		foreach(lc, classes_of(part, &sums, "elt_d"))
-		{
-			NullsClass *class = lfirst(lc);
-			char	   *dirty = elt_dirty_keys_sql(&m->places, part, class->nulls);
+	foreach(lc, classes_of(part, &sums, "elt_d"))
+	{
+		NullsClass *class = lfirst(lc);
 
-			take_stored(m, part, change, elt_stored_sql(&m->places, part, "elt_d", class->nulls), &class->bag, true);
-			add_computed(m, part, change, elt_merged_rows_sql(&m->places, part, class->nulls), &class->bag);
-			if (dirty != NULL)
-			{
-				Rows		keys = run(m, dirty, &class->bag);
-				EltBag		bag = bag_of_result("elt_keys", &keys);
-
-				if (keys.n > 0)
-					add_computed(m, part, change, elt_rows_sql(&m->places, part, part->nkeys > 0 ? "elt_keys" : NULL, class->nulls), &bag);
-				end_result(&keys);
-			}
-			tuplestore_end(class->bag.tuples);
-		}
-		write_change(m, part, change);
+		if (merge)
+			merge_groups(m, part, class);
+		else
+			change_groups(m, part, change, class);
+		tuplestore_end(class->bag.tuples);
 	}
+	if (change != NULL)
+		write_change(m, part, change);
 	end_result(&sums);
 }
 
@@ -456,6 +639,37 @@ look_at_delta(EltMaintain *m, EltSource *source)
 			source->flat_was &= source->part->columns[lfirst_int(lc) - 1].notnull;
 }
 
+static void
+follow_part(EltMaintain *m, EltPart *part)
+{
+	switch (part->method)
+	{
+		case ELT_LINEAR:
+			if (part->kind == ELT_PART_TOP)
+				follow_top(m, part);
+			else
+				follow_linear(m, part);
+			break;
+		case ELT_COUNTERS:
+			follow_counters(m, part);
+			break;
+		case ELT_KEYS:
+			follow_keys(m, part);
+			break;
+		case ELT_FULL:
+			replace_all(m, part);
+			break;
+	}
+}
+
+static void
+end_store(Tuplestorestate **store)
+{
+	if (*store != NULL)
+		tuplestore_end(*store);
+	*store = NULL;
+}
+
 void
 elt_maintain_delta(EltMaintain *m)
 {
@@ -472,23 +686,22 @@ elt_maintain_delta(EltMaintain *m)
 			continue;
 		foreach(lc2, m->shape->sources)
 			look_at_delta(m, lfirst(lc2));
-		switch (part->method)
-		{
-			case ELT_LINEAR:
-				follow_linear(m, part);
-				break;
-			case ELT_COUNTERS:
-				follow_counters(m, part);
-				break;
-			case ELT_KEYS:
-				follow_keys(m, part);
-				break;
-			case ELT_FULL:
-				replace_all(m, part);
-				break;
-		}
+		follow_part(m, part);
 		if (m->broken)
-			return;
+			break;
+	}
+	/* they belong to this (sub)transaction's resources */
+	foreach(lc, m->shape->sources)
+	{
+		EltSource  *source = lfirst(lc);
+
+		end_store(&m->removed[source->number]);
+		end_store(&m->added[source->number]);
+		if (source->part != NULL && m->deltas[source->number] != NULL)
+		{
+			elt_delta_free(m->deltas[source->number]);
+			m->deltas[source->number] = NULL;
+		}
 	}
 }
 
@@ -497,10 +710,7 @@ elt_maintain_full(EltMaintain *m, bool empty)
 {
 	ListCell   *lc;
 
-	/* nothing is followed, so no deltas are needed */
-	memset(m->deltas, 0, sizeof(EltDelta *) * (list_length(m->shape->sources) + 1));
-	m->changed = NULL;
-	m->broken = false;
+	m->anew = true;
 	foreach(lc, m->shape->parts)
 	{
 		EltPart    *part = lfirst(lc);
@@ -514,6 +724,7 @@ elt_maintain_full(EltMaintain *m, bool empty)
 			elt_exec(psprintf("INSERT INTO %s (%s) %s", m->places.storages[part->number], elt_column_list(part, "", part->ncolumns),
 							  elt_rows_sql(&m->places, part, NULL, 0)), NULL, 0, NULL, NULL, &counts);
 			m->counts.inserted = counts.inserted;
+			after_computed(m, part);
 		}
 		else
 			replace_all(m, part);

@@ -12,15 +12,19 @@ typedef struct EltMaintain
 	EltShape   *shape;
 	EltPlaces	places;
 	Oid		   *storages;		/* by part number */
+	bool	   *complete;		/* EltViewPart.complete, by part number */
 	EltDelta  **deltas;			/* by source number; NULL: it did not change */
 	Tuplestorestate **removed;	/* rows of those with a negative weight, and */
 	Tuplestorestate **added;	/* with a positive one; once a statement reads
 								 * them */
 	Bitmapset  *changed;		/* numbers of sources */
+	bool		anew;			/* everything is computed, nothing followed */
 	bool		moved;			/* now() is another one than at the last
 								 * refresh */
 	TimestampTz then;
 	EltChangeCounts counts;		/* of the last part */
+	double		cost_full;		/* by the planner, 0: not asked */
+	double		cost_delta;
 	bool		broken;			/* a storage is not what it should be */
 } EltMaintain;
 
@@ -30,5 +34,9 @@ extern void elt_maintain_full(EltMaintain *m, bool empty);
 /* Parts whose sources changed. After it, m->broken: the storages do not fit the changes, and have to be made anew in full. */
 extern void elt_maintain_delta(EltMaintain *m);
 
+
+/* choose.c: is a full refresh cheaper, for a view that may choose; and note in the view what one has taken. */
+extern bool elt_full_is_cheaper(EltMaintain *m);
+extern void elt_note_cost(EltMaintain *m, bool full, double ms);
 
 #endif

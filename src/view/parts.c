@@ -32,303 +32,11 @@
 
 #include "base/compat.h"
 #include "view/aggregate.h"
+#include "view/block.h"
+#include "view/cut.h"
 #include "view/stack.h"
 
 #define MAX_PARTS	100
-
-typedef struct Cut
-{
-	EltShape   *shape;
-	List	   *leaves;			/* of the part being made */
-	List	   *cte_labels;		/* String, beside cte_sources */
-	List	   *cte_sources;
-	bool		failed;			/* a correlated subquery that cannot be a leaf */
-} Cut;
-
-static EltPart *cut(Cut *c, Query *query);
-
-/*
- * Leaves
- */
-
-EltLeaf *
-elt_leaf_of(EltShape *shape, RangeTblEntry *rte)
-{
-	if (rte->enrname == NULL || strncmp(rte->enrname, "leaf ", 5) != 0)
-		return NULL;
-	return list_nth(shape->leaves, atoi(rte->enrname + 5) - 1);
-}
-
-void
-elt_source_column(EltSource *source, AttrNumber attno, Oid *type, int32 *typmod, Oid *collation, Oid *equals)
-{
-	if (source->part != NULL)
-	{
-		EltColumn  *column = &source->part->columns[attno - 1];
-
-		*type = column->type;
-		*typmod = column->typmod;
-		*collation = column->collation;
-		*equals = column->equals;
-		return;
-	}
-	get_atttypetypmodcoll(source->relid, attno, type, typmod, collation);
-	get_sort_group_operators(*type, false, true, false, NULL, equals, NULL, NULL);
-}
-
-static EltSource *
-add_source(Cut *c)
-{
-	EltSource  *source = palloc0(sizeof(EltSource));
-
-	c->shape->sources = lappend(c->shape->sources, source);
-	source->number = list_length(c->shape->sources);
-	return source;
-}
-
-static EltSource *
-table_source(Cut *c, RangeTblEntry *rte)
-{
-	EltSource  *source;
-	Relation	rel;
-	Bitmapset  *key;
-	int			attr = -1;
-	ListCell   *lc;
-
-	foreach(lc, c->shape->sources)
-	{
-		source = lfirst(lc);
-		if (source->relid == rte->relid)
-			return source;
-	}
-	source = add_source(c);
-	source->relid = rte->relid;
-	rel = table_open(rte->relid, AccessShareLock);
-	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
-
-		source->names = lappend(source->names, makeString(att->attisdropped ? "" : pstrdup(NameStr(att->attname))));
-	}
-	list_free(RelationGetIndexList(rel));	/* fills in rd_pkindex */
-	if (OidIsValid(rel->rd_pkindex))
-	{
-		HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(rel->rd_pkindex));
-		bool		immediate = HeapTupleIsValid(tuple) && ((Form_pg_index) GETSTRUCT(tuple))->indimmediate;
-
-		if (HeapTupleIsValid(tuple))
-			ReleaseSysCache(tuple);
-		key = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_PRIMARY_KEY);
-		while (immediate && (attr = bms_next_member(key, attr)) >= 0)
-			source->key = lappend_int(source->key, attr + FirstLowInvalidHeapAttributeNumber);
-	}
-	table_close(rel, NoLock);
-	return source;
-}
-
-static void
-read_as_leaf(Cut *c, RangeTblEntry *rte, EltSource *source, bool core)
-{
-	EltLeaf    *leaf = palloc0(sizeof(EltLeaf));
-
-	c->shape->leaves = lappend(c->shape->leaves, leaf);
-	c->leaves = lappend(c->leaves, leaf);
-	leaf->number = list_length(c->shape->leaves);
-	leaf->source = source;
-	leaf->core = core;
-	source->appended |= !core;
-	rte->enrname = psprintf("leaf %d", leaf->number);
-}
-
-/* The attribute numbers of the part's key, if its readers see all of it. */
-static List *
-output_key(EltPart *part)
-{
-	List	   *key = NIL;
-
-	for (int i = 0; part->unique && i < part->nkeys; i++)
-	{
-		if (part->key_columns[i] >= part->noutput)
-			return NIL;
-		key = lappend_int(key, part->key_columns[i] + 1);
-	}
-	return key;
-}
-
-/* The entry's subquery is a part, which is read in its place. */
-static void
-read_part(Cut *c, RangeTblEntry *rte, bool core)
-{
-	EltSource  *source = NULL;
-	ListCell   *lc1;
-	ListCell   *lc2;
-
-	if (rte->enrname != NULL)
-		forboth(lc1, c->cte_labels, lc2, c->cte_sources)
-			if (strcmp(strVal(lfirst(lc1)), rte->enrname) == 0)
-			source = lfirst(lc2);
-	if (source == NULL)
-	{
-		List	   *leaves = c->leaves;
-		EltPart    *part;
-
-		c->leaves = NIL;
-		part = cut(c, rte->subquery);
-		c->leaves = leaves;
-		source = part->source;
-		if (source == NULL)
-		{
-			source = part->source = add_source(c);
-			source->part = part;
-			for (int i = 0; i < part->noutput; i++)
-				source->names = lappend(source->names, makeString(part->columns[i].name));
-			source->key = output_key(part);
-		}
-		if (rte->enrname != NULL)
-		{
-			c->cte_labels = lappend(c->cte_labels, makeString(rte->enrname));
-			c->cte_sources = lappend(c->cte_sources, source);
-		}
-	}
-	rte->rtekind = RTE_CTE;
-	rte->subquery = NULL;
-	rte->lateral = false;
-	rte->security_barrier = false;
-	rte->ctename = psprintf("elt_new_%d", source->number);
-	rte->ctelevelsup = 0;
-	read_as_leaf(c, rte, source, core);
-}
-
-typedef struct Depth
-{
-	int			depth;
-} Depth;
-
-static bool
-correlated_walker(Node *node, void *context)
-{
-	Depth	   *d = context;
-
-	if (node == NULL)
-		return false;
-	if (IsA(node, Var))
-		return (int) ((Var *) node)->varlevelsup > d->depth;
-	if (IsA(node, Aggref) && (int) ((Aggref *) node)->agglevelsup > d->depth)
-		return true;
-	if (IsA(node, Query))
-	{
-		bool		found;
-
-		d->depth++;
-		found = query_tree_walker((Query *) node, correlated_walker, context, QTW_IGNORE_JOINALIASES);
-		d->depth--;
-		return found;
-	}
-	return expression_tree_walker(node, correlated_walker, context);
-}
-
-bool
-elt_is_correlated(Query *query)
-{
-	Depth		d = {-1};
-
-	return correlated_walker((Node *) query, &d);
-}
-
-static void scope(Cut *c, Query *query, bool core);
-
-/* Subqueries in expressions: appended, or parts. */
-static bool
-sublink_walker(Node *node, void *context)
-{
-	Cut		   *c = context;
-
-	if (node == NULL)
-		return false;
-	if (IsA(node, SubLink))
-	{
-		SubLink    *link = (SubLink *) node;
-		Query	   *query = castNode(Query, link->subselect);
-
-		(void) sublink_walker(link->testexpr, context);
-		if (elt_is_heavy(query) && !elt_is_correlated(query))
-		{
-			Query	   *outer = elt_wrap(query);
-			int			visible = 0;
-			ListCell   *lc;
-
-			/* the order of a subselect's rows matters to ARRAY */
-			if (link->subLinkType == ARRAY_SUBLINK && query->sortClause != NIL)
-			{
-				scope(c, query, false);
-				return false;
-			}
-			foreach(lc, outer->targetList)
-				visible += !lfirst_node(TargetEntry, lc)->resjunk;
-			outer->targetList = list_truncate(outer->targetList, visible);
-			link->subselect = (Node *) outer;
-			query = outer;
-		}
-		scope(c, query, false);
-		return false;
-	}
-	/* entries of the range table are looked at by scope() */
-	if (IsA(node, Query))
-		return false;
-	return expression_tree_walker(node, sublink_walker, context);
-}
-
-static void
-scope_entry(Cut *c, RangeTblEntry *rte, bool core)
-{
-	if (rte->rtekind == RTE_RELATION)
-		read_as_leaf(c, rte, table_source(c, rte), core);
-	else if (rte->rtekind == RTE_SUBQUERY && !elt_is_correlated(rte->subquery) && elt_is_heavy(rte->subquery))
-		read_part(c, rte, core);
-	else if (rte->rtekind == RTE_SUBQUERY)
-		scope(c, rte->subquery, core && !elt_is_heavy(rte->subquery));
-	else
-		(void) range_table_entry_walker(rte, sublink_walker, c, 0);
-}
-
-static void
-scope_jointree(Cut *c, Query *query, Node *node, bool core)
-{
-	ListCell   *lc;
-
-	if (IsA(node, RangeTblRef))
-		scope_entry(c, rt_fetch(((RangeTblRef *) node)->rtindex, query->rtable), core);
-	else if (IsA(node, FromExpr))
-	{
-		foreach(lc, ((FromExpr *) node)->fromlist)
-			scope_jointree(c, query, lfirst(lc), core);
-	}
-	else
-	{
-		JoinExpr   *join = castNode(JoinExpr, node);
-
-		scope_jointree(c, query, join->larg, core && (join->jointype == JOIN_INNER || join->jointype == JOIN_LEFT));
-		scope_jointree(c, query, join->rarg, core && (join->jointype == JOIN_INNER || join->jointype == JOIN_RIGHT));
-	}
-}
-
-/* Find the leaves of a query level and of those below it; core: its rows are linear in those that FROM preserves. */
-static void
-scope(Cut *c, Query *query, bool core)
-{
-	ListCell   *lc;
-
-	check_stack_depth();
-	if (query->setOperations != NULL)
-	{
-		foreach(lc, query->rtable)
-			if (lfirst_node(RangeTblEntry, lc)->rtekind == RTE_SUBQUERY)
-			scope_entry(c, lfirst_node(RangeTblEntry, lc), false);
-	}
-	else
-		scope_jointree(c, query, (Node *) query->jointree, core);
-	(void) query_tree_walker(query, sublink_walker, c, QTW_IGNORE_RANGE_TABLE);
-}
 
 /*
  * Parts
@@ -347,7 +55,7 @@ new_part(EltPartKind kind, EltMethod method)
 
 /* Number it: parts below have their numbers already. */
 static EltPart *
-finish(Cut *c, EltPart *part)
+finish(EltCut *c, EltPart *part)
 {
 	c->shape->parts = lappend(c->shape->parts, part);
 	part->number = list_length(c->shape->parts);
@@ -401,14 +109,14 @@ output_columns(EltPart *part, Query *query)
 }
 
 static EltPart *
-full_part(Cut *c, Query *query, const char *reason, const char *what)
+full_part(EltCut *c, Query *query, const char *reason, const char *what)
 {
 	EltPart    *part = new_part(ELT_PART_FULL, ELT_FULL);
 
 	part->reason = reason;
 	part->what = what;
 	c->leaves = NIL;
-	scope(c, query, false);
+	elt_scope(c, query, false);
 	part->leaves = c->leaves;
 	part->query = query;
 	output_columns(part, query);
@@ -480,7 +188,7 @@ plain_level(Query *query, List *exprs)
 
 /* Split into blocks and find their leaves; false: cannot be done. */
 static bool
-set_blocks(Cut *c, EltPart *part, Query *level)
+set_blocks(EltCut *c, EltPart *part, Query *level)
 {
 	List	   *blocks = elt_split_blocks(level);
 	ListCell   *lc;
@@ -497,7 +205,7 @@ set_blocks(Cut *c, EltPart *part, Query *level)
 		}
 		block->sortClause = NIL;
 		block->targetList = visible_targets(block);
-		scope(c, block, true);
+		elt_scope(c, block, true);
 		part->blocks = lappend(part->blocks, block);
 	}
 	part->leaves = c->leaves;
@@ -508,144 +216,6 @@ set_blocks(Cut *c, EltPart *part, Query *level)
  * Rows
  */
 
-/* Where is this attribute of this leaf in the block's output? -1: nowhere. */
-static int
-output_of(Query *block, int rti, AttrNumber attno)
-{
-	int			i = 0;
-	ListCell   *lc;
-
-	foreach(lc, block->targetList)
-	{
-		Var		   *var = (Var *) lfirst_node(TargetEntry, lc)->expr;
-
-		if (IsA(var, Var) && var->varno == rti && var->varattno == attno && var->varlevelsup == 0)
-			return i;
-		i++;
-	}
-	return -1;
-}
-
-/* Is the attribute set equal, by a condition of the WHERE clause or an inner join, to a column of an entry in `known`, or a constant? */
-static bool
-is_determined(List *quals, int rti, AttrNumber attno, Bitmapset *known)
-{
-	ListCell   *lc;
-
-	foreach(lc, quals)
-	{
-		OpExpr	   *op = lfirst(lc);
-
-		if (!IsA(op, OpExpr) || list_length(op->args) != 2 || !op_mergejoinable(op->opno, exprType(linitial(op->args))))
-			continue;
-		for (int i = 0; i < 2; i++)
-		{
-			Var		   *mine = list_nth(op->args, i);
-			Node	   *other = list_nth(op->args, 1 - i);
-
-			if (!IsA(mine, Var) || mine->varno != rti || mine->varattno != attno || mine->varlevelsup != 0)
-				continue;
-			if (IsA(other, Const) ||
-				(IsA(other, Var) && ((Var *) other)->varlevelsup == 0 && bms_is_member(((Var *) other)->varno, known)))
-				return true;
-		}
-	}
-	return false;
-}
-
-/* The joined tables of a block, and the conditions that all its rows meet; false: there is something else in FROM. */
-static bool
-joined_tables(Query *block, Node *node, List **tables, List **quals)
-{
-	ListCell   *lc;
-
-	if (IsA(node, RangeTblRef))
-	{
-		*tables = lappend_int(*tables, ((RangeTblRef *) node)->rtindex);
-		return true;
-	}
-	if (IsA(node, FromExpr))
-	{
-		foreach(lc, ((FromExpr *) node)->fromlist)
-			if (!joined_tables(block, lfirst(lc), tables, quals))
-			return false;
-		*quals = list_concat(*quals, make_ands_implicit((Expr *) ((FromExpr *) node)->quals));
-		return true;
-	}
-	if (((JoinExpr *) node)->jointype != JOIN_INNER && ((JoinExpr *) node)->jointype != JOIN_LEFT)
-		return false;
-
-	/*
-	 * a left join's condition determines the right side just as well: where
-	 * it does not hold, there is one row of NULLs
-	 */
-	*quals = list_concat(*quals, make_ands_implicit((Expr *) ((JoinExpr *) node)->quals));
-	return joined_tables(block, ((JoinExpr *) node)->larg, tables, quals) && joined_tables(block, ((JoinExpr *) node)->rarg, tables, quals);
-}
-
-/* Columns of the output by which its rows differ: primary keys of tables whose rows determine those of the others. */
-static List *
-find_key(Cut *c, EltPart *part)
-{
-	Query	   *block = linitial_node(Query, part->blocks);
-	List	   *tables = NIL;
-	List	   *quals = NIL;
-	List	   *key = NIL;
-	Bitmapset  *known = NULL;
-	bool		progress = true;
-	ListCell   *lc;
-	ListCell   *lc2;
-
-	if (list_length(part->blocks) != 1 || block->hasTargetSRFs || !joined_tables(block, (Node *) block->jointree, &tables, &quals) || tables == NIL)
-		return NIL;
-	while (progress && list_length(tables) > bms_num_members(known))
-	{
-		progress = false;
-		foreach(lc, tables)
-		{
-			RangeTblEntry *rte = rt_fetch(lfirst_int(lc), block->rtable);
-			EltLeaf    *leaf = elt_leaf_of(c->shape, rte);
-			bool		determined = true;
-
-			if (leaf == NULL || leaf->source->key == NIL || (leaf->source->part != NULL && !leaf->source->part->unique))
-				return NIL;
-			if (bms_is_member(lfirst_int(lc), known))
-				continue;
-			foreach(lc2, leaf->source->key)
-				determined &= is_determined(quals, lfirst_int(lc), lfirst_int(lc2), known);
-			if (determined)
-			{
-				known = bms_add_member(known, lfirst_int(lc));
-				progress = true;
-			}
-		}
-		if (progress)
-			continue;
-		foreach(lc, tables)
-		{
-			EltLeaf    *leaf = elt_leaf_of(c->shape, rt_fetch(lfirst_int(lc), block->rtable));
-			List	   *columns = NIL;
-
-			if (bms_is_member(lfirst_int(lc), known) || !leaf->core)
-				continue;
-			foreach(lc2, leaf->source->key)
-			{
-				int			column = output_of(block, lfirst_int(lc), lfirst_int(lc2));
-
-				if (column >= 0)
-					columns = lappend_int(columns, column);
-			}
-			if (list_length(columns) != list_length(leaf->source->key))
-				continue;
-			known = bms_add_member(known, lfirst_int(lc));
-			key = list_concat(key, columns);
-			progress = true;
-			break;
-		}
-	}
-	return progress ? key : NIL;
-}
-
 static char *
 row_hash(EltPart *part)
 {
@@ -653,24 +223,70 @@ row_hash(EltPart *part)
 
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "elt.row_hash(ROW(");
-	for (int i = 0; i < part->noutput; i++)
+	for (int i = 0; i < part->ncolumns; i++)
 		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", quote_identifier(part->columns[i].name));
 	appendStringInfoString(&sql, "))");
 	return sql.data;
 }
 
-static EltPart *
-rows_part(Cut *c, Query *query)
+/*
+ * now() can be followed where it bounds rows. Else, and where nothing below was cut for another reason, the part is a full one: what was made for it is forgotten.
+ */
+typedef struct Before
 {
-	EltPart    *part = new_part(ELT_PART_ROWS, ELT_LINEAR);
+	Query	   *query;
+	int			parts;
+	int			sources;
+	int			leaves;
+	List	   *cte_labels;
+	List	   *cte_sources;
+} Before;
+
+static Before
+remember(EltCut *c, Query *query)
+{
+	Before		before = {copyObject(query), list_length(c->shape->parts), list_length(c->shape->sources), list_length(c->shape->leaves),
+	c->cte_labels, c->cte_sources};
+
+	return before;
+}
+
+static EltPart *
+full_instead(EltCut *c, Before *before, const char *reason, const char *what)
+{
+	c->shape->parts = list_truncate(c->shape->parts, before->parts);
+	c->shape->sources = list_truncate(c->shape->sources, before->sources);
+	c->shape->leaves = list_truncate(c->shape->leaves, before->leaves);
+	c->cte_labels = before->cte_labels;
+	c->cte_sources = before->cte_sources;
+	return full_part(c, before->query, reason, what);
+}
+
+/* Finish a part that follows changes, or give a full one in its place. */
+static EltPart *
+finish_or_full(EltCut *c, Before *before, EltPart *part)
+{
+	bool		bound = true;
+	ListCell   *lc;
+
+	if (c->shape->moving)
+	{
+		foreach(lc, part->blocks)
+			bound &= elt_now_is_bound(lfirst(lc));
+		bound &= !elt_reads_now((Node *) part->output) && !elt_reads_now((Node *) part->aggregate);
+	}
+	return bound ? finish(c, part) : full_instead(c, before, ELT_WHY_NOW, "now() elsewhere than in a condition of WHERE");
+}
+
+/* By a key that the output has, or by a hash of all columns. */
+static void
+identify_rows(EltCut *c, EltPart *part)
+{
 	List	   *key;
 
-	if (!set_blocks(c, part, query))
-		return full_part(c, query, ELT_WHY_COMPLEX, "more UNION ALL and FULL JOIN than can be followed");
-	output_columns(part, query);
 	part->input = part->columns;
 	part->ninput = part->ncolumns;
-	key = find_key(c, part);
+	key = elt_find_row_key(c->shape, part);
 	if (key != NIL)
 	{
 		part->unique = true;
@@ -681,14 +297,26 @@ rows_part(Cut *c, Query *query)
 			EltColumn  *column = &part->columns[list_nth_int(key, i)];
 
 			part->key_columns[i] = list_nth_int(key, i);
-			column->notnull = true;
 			get_sort_group_operators(column->type, false, true, false, NULL, &column->equals, NULL, NULL);
 		}
 	}
 	else
 		part->hash = row_hash(part);
-	return finish(c, part);
 }
+
+static EltPart *
+rows_part(EltCut *c, Query *query)
+{
+	EltPart    *part = new_part(ELT_PART_ROWS, ELT_LINEAR);
+	Before		before = remember(c, query);
+
+	if (!set_blocks(c, part, query))
+		return full_instead(c, &before, ELT_WHY_COMPLEX, "more UNION ALL and FULL JOIN than can be followed");
+	output_columns(part, query);
+	identify_rows(c, part);
+	return finish_or_full(c, &before, part);
+}
+
 
 /*
  * Groups
@@ -782,10 +410,28 @@ is_true(Node *condition)
 	return (Expr *) test;
 }
 
+/* CASE WHEN having THEN expr END */
+static Node *
+where_shown(Node *expr, Node *having)
+{
+	CaseExpr   *result = makeNode(CaseExpr);
+	CaseWhen   *when = makeNode(CaseWhen);
+
+	when->expr = (Expr *) having;
+	when->result = (Expr *) expr;
+	when->location = -1;
+	result->casetype = exprType(expr);
+	result->casecollid = exprCollation(expr);
+	result->args = list_make1(when);
+	result->location = -1;
+	return (Node *) result;
+}
+
 static EltPart *
-group_part(Cut *c, Query *query)
+group_part(EltCut *c, Query *query)
 {
 	EltPart    *part = new_part(ELT_PART_GROUP, ELT_KEYS);
+	Before		before = remember(c, query);
 	EltGrouped *grouped = elt_grouped_begin(query);
 	List	   *targets = visible_targets(query);
 	List	   *exprs;
@@ -802,9 +448,13 @@ group_part(Cut *c, Query *query)
 	{
 		TargetEntry *tle = lfirst_node(TargetEntry, lc);
 
+		Node	   *expr = elt_grouped_map(grouped, (Node *) tle->expr);
+
 		resno++;
-		part->output->targetList = lappend(part->output->targetList,
-										   makeTargetEntry((Expr *) elt_grouped_map(grouped, (Node *) tle->expr), resno, tle->resname, false));
+		/* what HAVING leaves out must not be computed: it might be an error */
+		if (query->havingQual != NULL && !IsA(expr, Var) && !IsA(expr, Const))
+			expr = where_shown(expr, elt_grouped_map(grouped, query->havingQual));
+		part->output->targetList = lappend(part->output->targetList, makeTargetEntry((Expr *) expr, resno, tle->resname, false));
 	}
 	output_columns(part, query);
 	place_keys(part, grouped->keys, grouped->equals, query);
@@ -823,12 +473,12 @@ group_part(Cut *c, Query *query)
 	}
 	set_input(part, exprs, grouped->equals);
 	if (!set_blocks(c, part, level))
-		return full_part(c, query, ELT_WHY_COMPLEX, "more UNION ALL and FULL JOIN than can be followed");
-	return finish(c, part);
+		return full_instead(c, &before, ELT_WHY_COMPLEX, "more UNION ALL and FULL JOIN than can be followed");
+	return finish_or_full(c, &before, part);
 }
 
 static EltPart *
-distinct_part(Cut *c, Query *query)
+distinct_part(EltCut *c, Query *query)
 {
 	Query	   *grouped = copyObject(query);
 	int			ref = 0;
@@ -923,11 +573,12 @@ input_mutator(Node *node, void *context)
 }
 
 static EltPart *
-window_part(Cut *c, Query *query)
+window_part(EltCut *c, Query *query)
 {
 	List	   *equals = NIL;
 	List	   *keys = common_partition(query, &equals);
 	EltPart    *part = new_part(ELT_PART_WINDOW, ELT_KEYS);
+	Before		before = remember(c, query);
 	Inputs		inputs = {NIL};
 	Query	   *from;
 
@@ -951,18 +602,104 @@ window_part(Cut *c, Query *query)
 	output_columns(part, query);
 	place_keys(part, keys, equals, query);
 	if (!set_blocks(c, part, plain_level(query, inputs.exprs)))
-		return full_part(c, query, ELT_WHY_COMPLEX, "more UNION ALL and FULL JOIN than can be followed");
-	return finish(c, part);
+		return full_instead(c, &before, ELT_WHY_COMPLEX, "more UNION ALL and FULL JOIN than can be followed");
+	return finish_or_full(c, &before, part);
+}
+
+/*
+ * ORDER BY ... LIMIT
+ */
+
+static bool
+constant_int8(Node *node, int64 *value)
+{
+	Const	   *constant = (Const *) node;
+
+	if (node == NULL)
+		return true;
+	node = eval_const_expressions(NULL, node);
+	constant = (Const *) node;
+	if (!IsA(node, Const) || constant->constisnull)
+		return false;
+	*value = DatumGetInt64(constant->constvalue);
+	return *value >= 0 && *value <= PG_INT32_MAX;
+}
+
+/* The sort clause, as SQL over columns by the names of the storage. */
+static char *
+order_text(EltPart *part, List *clauses, List *targets)
+{
+	Query	   *query = elt_select_from_input("elt_u", part->columns, part->ncolumns);
+	char	   *sql;
+	char	   *order;
+	int			i = 0;
+	ListCell   *lc;
+
+	foreach(lc, targets)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		TargetEntry *copy;
+
+		i++;
+		copy = makeTargetEntry((Expr *) makeVar(1, i, exprType((Node *) tle->expr), exprTypmod((Node *) tle->expr), exprCollation((Node *) tle->expr), 0),
+							   i, part->columns[i - 1].name, false);
+		copy->ressortgroupref = tle->ressortgroupref;
+		query->targetList = lappend(query->targetList, copy);
+	}
+	query->sortClause = clauses;
+	sql = elt_query_text(query);
+	order = sql;
+	for (char *at = strstr(sql, "ORDER BY "); at != NULL; at = strstr(at + 1, "ORDER BY "))
+		order = at + strlen("ORDER BY ");
+	return order;
 }
 
 static EltPart *
-cut(Cut *c, Query *query)
+top_part(EltCut *c, Query *query)
+{
+	EltPart    *part = new_part(ELT_PART_TOP, ELT_LINEAR);
+	Before		before = remember(c, query);
+	List	   *exprs = NIL;
+	List	   *targets = NIL;
+	ListCell   *lc;
+
+	part->limit = -1;
+	if (query->sortClause == NIL)
+		return full_part(c, query, ELT_WHY_LIMIT, "LIMIT without ORDER BY");
+	if (!constant_int8(query->limitCount, &part->limit) || !constant_int8(query->limitOffset, &part->skip) || part->limit < 0)
+		return full_part(c, query, ELT_WHY_LIMIT, "LIMIT or OFFSET that is not a constant");
+	part->with_ties = query->limitOption == LIMIT_OPTION_WITH_TIES;
+	output_columns(part, query);
+	foreach(lc, query->targetList)
+		if (!lfirst_node(TargetEntry, lc)->resjunk)
+		targets = lappend(targets, lfirst(lc));
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (!tle->resjunk)
+			continue;
+		targets = lappend(targets, tle);
+		(void) add_storage_column(part, psprintf("_elt_s%d", tle->resno), exprType((Node *) tle->expr), exprTypmod((Node *) tle->expr),
+								  exprCollation((Node *) tle->expr));
+	}
+	foreach(lc, targets)
+		exprs = lappend(exprs, lfirst_node(TargetEntry, lc)->expr);
+	part->order = order_text(part, copyObject(query->sortClause), targets);
+	if (!set_blocks(c, part, plain_level(query, exprs)))
+		return full_instead(c, &before, ELT_WHY_COMPLEX, "more UNION ALL and FULL JOIN than can be followed");
+	identify_rows(c, part);
+	return finish_or_full(c, &before, part);
+}
+
+EltPart *
+elt_cut(EltCut *c, Query *query)
 {
 	check_stack_depth();
 	CHECK_FOR_INTERRUPTS();
 	query = elt_stack(query);
 	if (query->limitCount != NULL || query->limitOffset != NULL)
-		return full_part(c, query, query->sortClause == NIL ? ELT_WHY_LIMIT : NULL, "LIMIT");
+		return top_part(c, query);
 	query = copyObject(query);
 	query->sortClause = query->hasDistinctOn ? query->sortClause : NIL;
 	if (!query->hasDistinctOn)
@@ -974,7 +711,7 @@ cut(Cut *c, Query *query)
 		if (elt_split_blocks(query) != NIL && linitial_node(Query, elt_split_blocks(query))->setOperations == NULL)
 			return rows_part(c, query);
 		counted = elt_count_sides(query);
-		return counted != NULL ? cut(c, counted) : full_part(c, query, ELT_WHY_COMPLEX, "a set operation without columns");
+		return counted != NULL ? elt_cut(c, counted) : full_part(c, query, ELT_WHY_COMPLEX, "a set operation without columns");
 	}
 	if (query->groupingSets != NIL)
 	{
@@ -987,7 +724,7 @@ cut(Cut *c, Query *query)
 		{
 			Query	   *block = elt_wrap(lfirst_node(Query, lc));
 
-			scope(c, block, true);
+			elt_scope(c, block, true);
 			part->blocks = lappend(part->blocks, block);
 		}
 		part->leaves = c->leaves;
@@ -1006,97 +743,18 @@ cut(Cut *c, Query *query)
 	return rows_part(c, query);
 }
 
-/*
- * The columns of each source that are read
- */
-
-typedef struct Level
-{
-	Query	   *query;
-	struct Level *outer;
-} Level;
-
-typedef struct Uses
-{
-	EltShape   *shape;
-	Level	   *level;
-} Uses;
-
-static bool
-uses_walker(Node *node, void *context)
-{
-	Uses	   *uses = context;
-
-	if (node == NULL)
-		return false;
-	if (IsA(node, Var))
-	{
-		Var		   *var = (Var *) node;
-		Level	   *level = uses->level;
-		EltLeaf    *leaf;
-
-		for (Index up = var->varlevelsup; up > 0 && level != NULL; up--)
-			level = level->outer;
-		leaf = level != NULL ? elt_leaf_of(uses->shape, rt_fetch(var->varno, level->query->rtable)) : NULL;
-		if (leaf != NULL && var->varattno > 0)
-			leaf->source->used = bms_add_member(leaf->source->used, var->varattno);
-		return false;
-	}
-	if (IsA(node, Query))
-	{
-		Level		level = {(Query *) node, uses->level};
-		bool		found;
-
-		uses->level = &level;
-		found = query_tree_walker((Query *) node, uses_walker, context, QTW_IGNORE_JOINALIASES);
-		uses->level = level.outer;
-		return found;
-	}
-	return expression_tree_walker(node, uses_walker, context);
-}
-
-static void
-note_uses(EltShape *shape)
-{
-	Uses		uses = {shape, NULL};
-	ListCell   *lc;
-	ListCell   *lc2;
-
-	foreach(lc, shape->parts)
-	{
-		EltPart    *part = lfirst(lc);
-
-		foreach(lc2, part->blocks)
-			(void) uses_walker(lfirst(lc2), &uses);
-		(void) uses_walker((Node *) part->query, &uses);
-	}
-	foreach(lc, shape->sources)
-	{
-		EltSource  *source = lfirst(lc);
-
-		/*
-		 * keys tell which rows of an appended leaf were added; where there is
-		 * none, the whole row does
-		 */
-		foreach(lc2, source->key)
-			source->used = bms_add_member(source->used, lfirst_int(lc2));
-		if (source->appended && source->key == NIL)
-			source->used = bms_add_range(source->used, 1, list_length(source->names));
-	}
-}
-
 static EltShape *
 try_shape(Query *query, bool in_full, const char *why)
 {
 	EltShape   *shape = palloc0(sizeof(EltShape));
-	Cut			c = {shape};
+	EltCut		c = {shape};
 	Query	   *plain;
 
 	plain = elt_prepare(shape, query);
 	if (why != NULL && shape->reason == NULL)
 		shape->reason = why;
 	if (shape->reason == NULL && !in_full)
-		(void) cut(&c, plain);
+		(void) elt_cut(&c, plain);
 	else
 	{
 		/* it is not followed: no leaves, and the text as it was */
@@ -1107,7 +765,7 @@ try_shape(Query *query, bool in_full, const char *why)
 		output_columns(part, part->query);
 		(void) finish(&c, part);
 	}
-	note_uses(shape);
+	elt_note_uses(shape);
 	return shape;
 }
 

@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "executor/executor.h"
@@ -30,6 +31,7 @@
 #include "utils/timestamp.h"
 
 #include "base/args.h"
+#include "base/attempt.h"
 #include "base/compat.h"
 #include "base/progress.h"
 #include "base/query.h"
@@ -43,6 +45,8 @@
 #include "view/view.h"
 
 PG_FUNCTION_INFO_V1(elt_sql_refresh);
+
+#define FOLLOW_PAGE_COST	"0.2"
 
 /* A view on its way through a refresh. */
 typedef struct Turn
@@ -67,8 +71,13 @@ elt_view_query(EltView *view)
 	Query	   *query;
 
 	if (!OidIsValid(view->definition))
-		return elt_query_parse("view", view->node.name, view->query, true);
-	rel = table_open(view->definition, AccessShareLock);
+		return elt_view_query_of_text(view);
+	rel = try_relation_open(view->definition, AccessShareLock);
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("view \"%s\" was dropped meanwhile", view->node.name),
+				 errhint("elt.views lists the views that are left.")));
 	query = copyObject(get_view_query(rel));
 	table_close(rel, NoLock);
 	return query;
@@ -255,6 +264,7 @@ begin_maintain(Turn *turn)
 {
 	EltMaintain *m = palloc0(sizeof(EltMaintain));
 	int			nparts = list_length(turn->shape->parts);
+	ListCell   *lc;
 
 	m->view = turn->view;
 	m->shape = turn->shape;
@@ -264,6 +274,9 @@ begin_maintain(Turn *turn)
 	for (int i = 1; i <= nparts; i++)
 		m->places.storages[i] = elt_qualified_name(m->storages[i]);
 	m->places.frozen = turn->view->frozen_where;
+	m->complete = palloc0(sizeof(bool) * (nparts + 1));
+	foreach(lc, elt_view_parts(turn->view->node.id))
+		m->complete[((EltViewPart *) lfirst(lc))->part] = ((EltViewPart *) lfirst(lc))->complete;
 	m->deltas = palloc0(sizeof(EltDelta *) * (list_length(turn->shape->sources) + 1));
 	m->removed = palloc0(sizeof(Tuplestorestate *) * (list_length(turn->shape->sources) + 1));
 	m->added = palloc0(sizeof(Tuplestorestate *) * (list_length(turn->shape->sources) + 1));
@@ -321,6 +334,7 @@ full_refresh(Turn *turn, EltMaintain *m, char *reason)
 {
 	refuse_full(turn->view, reason);
 	turn->result->strategy = "full";
+	elt_progress_phase(ELT_PHASE_COPY);
 	turn->result->reason = reason;
 	elt_maintain_full(m, !turn->view->populated && is_empty(turn->view->storage));
 	turn->result->counts = m->counts;
@@ -331,49 +345,126 @@ static void
 analyze_storages(Turn *turn, EltMaintain *m)
 {
 	EltChangeCounts *c = &turn->result->counts;
-	int64		changed = c->inserted + c->updated + c->deleted;
 	Relation	rel = table_open(turn->view->storage, AccessShareLock);
-	double		rows = rel->rd_rel->reltuples;
+	double		rows = Max(rel->rd_rel->reltuples, 0);
 
 	table_close(rel, NoLock);
-	if (changed == 0 || changed < rows / 10)
+	/* the rest is left to autovacuum */
+	if (c->inserted + c->deleted <= rows / 5 && c->updated <= rows / 2)
 		return;
 	for (int i = 1; i <= list_length(turn->shape->parts); i++)
 		elt_sql_run(psprintf("ANALYZE %s", m->places.storages[i]));
 }
 
+/* Those of tables; those of parts do not outlive an attempt. */
 static void
+free_deltas(EltMaintain *m)
+{
+	ListCell   *lc;
+
+	foreach(lc, m->shape->sources)
+	{
+		EltSource  *source = lfirst(lc);
+
+		if (source->part == NULL && m->deltas[source->number] != NULL)
+			elt_delta_free(m->deltas[source->number]);
+		m->deltas[source->number] = NULL;
+	}
+	m->changed = NULL;
+}
+
+static void
+work_delta(void *arg)
+{
+	elt_maintain_delta(arg);
+}
+
+/*
+ * The terms of a delta combine rows of different times, which never met: an expression over them may be an error that the query itself is not.
+ */
+static bool
+is_data_error(int sqlerrcode)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	{
+		case MAKE_SQLSTATE('2', '1', '0', '0', '0'):
+		case MAKE_SQLSTATE('2', '2', '0', '0', '0'):
+		case MAKE_SQLSTATE('2', '3', '0', '0', '0'):
+		case MAKE_SQLSTATE('3', '8', '0', '0', '0'):
+		case MAKE_SQLSTATE('3', '9', '0', '0', '0'):
+		case MAKE_SQLSTATE('P', '0', '0', '0', '0'):
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* Follow the changes; false: that did not do, and nothing is written. */
+static bool
+follow_changes(Turn *turn, EltMaintain *m, char **reason)
+{
+	ErrorData  *error = NULL;
+	int			nest = NewGUCNestLevel();
+	bool		done;
+
+	/*
+	 * rows are looked up one by one in pages that the last changes have
+	 * brought into memory: an index is worth more than the server's setting
+	 * says
+	 */
+	elt_pin_setting("random_page_cost", FOLLOW_PAGE_COST);
+	elt_progress_phase(ELT_PHASE_APPLY);
+	done = elt_attempt(work_delta, m, is_data_error, &error);
+	AtEOXact_GUC(false, nest);
+	if (!done)
+	{
+		*reason = pstrdup("error_in_delta");
+		return false;
+	}
+	if (!m->broken)
+		return true;
+	*reason = pstrdup("storage_differs");
+	ereport(WARNING,
+			(errmsg("the storage of view \"%s\" lacks rows that its changes remove", turn->view->node.name),
+			 errdetail("It is made anew."),
+			 errhint("Has somebody written to the tables in schema elt_data, or does the query call a function that does not always give the same?")));
+	return false;
+}
+
+static EltMaintain *
 refresh_turn(Turn *turn, const char *forced)
 {
 	EltMaintain *m = begin_maintain(turn);
 	char	   *reason = reason_for_full(turn, forced);
 
 	turn->result->strategy = "none";
+	elt_progress_phase(ELT_PHASE_READ);
 	if (reason == NULL && !read_deltas(turn, m))
 		reason = pstrdup("source_value_lost");
+	if (reason == NULL && m->changed != NULL && elt_full_is_cheaper(m))
+		reason = pstrdup("cost");
 	if (reason == NULL && (m->changed != NULL || m->moved))
 	{
 		turn->result->strategy = "incremental";
-		elt_maintain_delta(m);
-		turn->result->counts = m->counts;
-		if (m->broken)
-		{
-			ereport(WARNING,
-					(errmsg("the storage of view \"%s\" lacks rows that its changes remove", turn->view->node.name),
-					 errdetail("It is made anew."),
-					 errhint("Somebody else may have written to the tables in schema elt_data.")));
-			reason = pstrdup("storage_differs");
-		}
+		if (follow_changes(turn, m, &reason))
+			turn->result->counts = m->counts;
 	}
 	if (reason != NULL)
+	{
+		free_deltas(m);
+		/* what an attempt has noted is gone with it */
+		m = begin_maintain(turn);
 		full_refresh(turn, m, reason);
+	}
 	if (strcmp(turn->result->strategy, "none") != 0)
 		analyze_storages(turn, m);
+	free_deltas(m);
+	return m;
 }
 
 /* Store what the next refresh begins with. */
 static void
-finish_turn(Turn *turn, instr_time begin)
+finish_turn(Turn *turn, EltMaintain *m, instr_time begin)
 {
 	EltView    *view = turn->view;
 	EltRefresh *result = turn->result;
@@ -394,8 +485,10 @@ finish_turn(Turn *turn, instr_time begin)
 		foreach(lc, turn->sources)
 	{
 		EltViewSource *row = lfirst(lc);
+		char	   *columns = used_columns(source_of(turn->shape, row->relid));
 
-		elt_view_source_set_columns(view->node.id, row->relid, used_columns(source_of(turn->shape, row->relid)));
+		if (strcmp(columns, row->columns) != 0)
+			elt_view_source_set_columns(view->node.id, row->relid, columns);
 	}
 	INSTR_TIME_SET_CURRENT(now);
 	INSTR_TIME_SUBTRACT(now, begin);
@@ -406,6 +499,8 @@ finish_turn(Turn *turn, instr_time begin)
 	view->strategy = pstrdup(result->strategy);
 	view->reason = result->reason;
 	view->last_ms = result->ms;
+	if (!none)
+		elt_note_cost(m, strcmp(result->strategy, "full") == 0, result->ms);
 	view->suspended = NULL;
 	elt_view_update(view);
 }
@@ -495,6 +590,12 @@ maintain_logs(List *turns)
 EltRefresh *
 elt_view_refresh(EltView *view, const char *force_full)
 {
+	return elt_view_refresh_and(view, force_full, NULL, NULL);
+}
+
+EltRefresh *
+elt_view_refresh_and(EltView *view, const char *force_full, void (*and) (EltView *view, EltShape *shape, void *arg), void *arg)
+{
 	EltSecContext context;
 	Turn	   *last = palloc0(sizeof(Turn));
 	List	   *turns = NIL;
@@ -518,13 +619,16 @@ elt_view_refresh(EltView *view, const char *force_full)
 		int			nest = NewGUCNestLevel();
 
 		error_context_stack = &errors;
+		elt_progress_begin(turn->view->node.id, turn->view->node.owner);
 		INSTR_TIME_SET_CURRENT(begin);
 		elt_settings_pin(turn->view->settings);
 		foreach(lc2, turn->batches)
 			elt_batch_open(lfirst(lc2), snapshot);
 		turn->result = palloc0(sizeof(EltRefresh));
-		refresh_turn(turn, turn == last ? force_full : NULL);
-		finish_turn(turn, begin);
+		finish_turn(turn, refresh_turn(turn, turn == last ? force_full : NULL), begin);
+		if (turn == last && and != NULL)
+			and(turn->view, turn->shape, arg);
+		elt_progress_end();
 		AtEOXact_GUC(false, nest);
 		error_context_stack = errors.previous;
 	}

@@ -115,6 +115,12 @@ typedef struct EltPart
 	char	   *hash;			/* SQL of the generated column _elt_h over the
 								 * storage's columns, or NULL */
 	Query	   *query;			/* method full: the SELECT itself */
+	char	   *order;			/* kind top: ORDER BY over the storage's
+								 * columns, and how many rows of it make the
+								 * output */
+	int64		skip;
+	int64		limit;
+	bool		with_ties;
 	EltSource  *source;			/* as which others read it; NULL: nobody does */
 } EltPart;
 

@@ -101,6 +101,7 @@ elt_forget_entries(Query *query)
 		rte->subquery = NULL;
 		rte->tablefunc = NULL;
 		rte->functions = rte->joinaliasvars = rte->values_lists = NIL;
+		rte->enrname = NULL;
 	}
 }
 

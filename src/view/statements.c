@@ -14,7 +14,9 @@
 
 #include "access/htup_details.h"
 #include "lib/stringinfo.h"
+#include "nodes/makefuncs.h"
 #include "nodes/value.h"
+#include "catalog/pg_type.h"
 #include "parser/parse_oper.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -103,6 +105,8 @@ source_match(EltSource *source)
 			appendStringInfo(&right, "%sn.%s", right.len > 0 ? ", " : "", name);
 		}
 	}
+	if (sql.len == 0)
+		return pstrdup("true");
 	/* something that can be hashed */
 	if (left.len > 0)
 		appendStringInfo(&sql, " AND hash_record_extended(ROW(%s), 0) = hash_record_extended(ROW(%s), 0)", left.data, right.data);
@@ -117,7 +121,8 @@ define_was(EltPlaces *places, EltSource *source)
 	char	   *of_d = source_columns(source, "d.");
 	int			n = source->number;
 
-	if (source->key != NIL)
+	/* of one row all there is to tell is whether it changed */
+	if (source->key != NIL || (source->part != NULL && source->part->global))
 		return psprintf("SELECT %s FROM %s n WHERE NOT EXISTS (SELECT FROM elt_delta_%d d WHERE d._elt_w > 0 AND %s) "
 						"UNION ALL SELECT %s FROM elt_delta_%d d WHERE d._elt_w < 0",
 						of_n, source_now(places, source), n, source_match(source), of_d, n);
@@ -135,10 +140,14 @@ define_state(EltPlaces *places, EltSource *source, const char *state)
 	char	   *columns = source_columns(source, "");
 
 	if (strcmp(state, "new") == 0)
-		return psprintf("SELECT %s FROM %s%s", columns, places->storages[source->part->number],
-						source->part->shown >= 0 ? " WHERE _elt_shown" : "");
-	/* OFFSET: a bag itself, seen through, could not be searched by values from elsewhere, and then nor can the table be by an index */
+		return elt_output_sql(source->part, places->storages[source->part->number]);
 	if (strcmp(state, "old") == 0)
+
+		/*
+		 * OFFSET 0, also below: a scan of a bag cannot be done over for each
+		 * row of a join, that of a subquery can, so that indexes of the table
+		 * serve
+		 */
 		return psprintf("SELECT %s, 1::bigint AS _elt_w FROM %s UNION ALL (SELECT %s, - _elt_w FROM elt_delta_%d OFFSET 0)",
 						columns, source_now(places, source), columns, source->number);
 	if (strcmp(state, "both") == 0)
@@ -311,7 +320,7 @@ append_keys(StringInfo sql, EltPart *part, const char *prefix)
 
 /* elt_final over elt_state. */
 static char *
-define_final(EltPart *part, const char *where)
+define_final(EltPart *part, const char *where, const char *more)
 {
 	StringInfoData sql;
 	int			n = part->nkeys;
@@ -328,7 +337,7 @@ define_final(EltPart *part, const char *where)
 	appendStringInfo(&sql, "%s_elt_n", n > 0 ? ", " : "");
 	foreach(lc, part->counters)
 		appendStringInfo(&sql, ", %s", ((EltCounter *) lfirst(lc))->name);
-	appendStringInfo(&sql, " FROM elt_state%s)", where);
+	appendStringInfo(&sql, "%s FROM elt_state%s)", more, where);
 	return sql.data;
 }
 
@@ -364,12 +373,15 @@ elt_rows_sql(EltPlaces *places, EltPart *part, const char *keys, EltNulls nulls)
 	if (part->method == ELT_FULL)
 		return with_states(places, "", elt_query_text(elt_block_now(places->shape, part->query)));
 	input = define_input(places, part, keys, nulls);
+	if (part->kind == ELT_PART_TOP)
+		return with_states(places, input, psprintf("SELECT %s FROM elt_in AS elt_u ORDER BY %s FETCH FIRST " INT64_FORMAT " ROWS WITH TIES",
+												   input_names(part, false), part->order, elt_rows_to_store(part)));
 	if (part->kind == ELT_PART_ROWS)
 		return with_states(places, input, psprintf("SELECT %s FROM elt_in", input_names(part, false)));
 	if (part->kind == ELT_PART_WINDOW)
 		return with_states(places, input, elt_query_text(part->output));
 	if (part->method == ELT_COUNTERS)
-		input = psprintf("%s, %s, %s", input, define_state_anew(part), define_final(part, ""));
+		input = psprintf("%s, %s, %s", input, define_state_anew(part), define_final(part, "", ""));
 	else
 	{
 		StringInfoData names;
@@ -383,16 +395,14 @@ elt_rows_sql(EltPlaces *places, EltPart *part, const char *keys, EltNulls nulls)
 	return with_states(places, input, elt_query_text(part->output));
 }
 
-char *
-elt_group_delta_sql(EltPlaces *places, EltPart *part, Bitmapset *changed, bool moved, TimestampTz then)
+/* Groups of `from`, a bag or CTE with the input's columns and _elt_w. */
+static char *
+add_up(EltPart *part, const char *from)
 {
-	char	   *terms = delta_of_blocks(places, part, changed, moved, then);
 	StringInfoData sql;
 	int			i = 0;
 	ListCell   *lc;
 
-	if (terms == NULL)
-		return NULL;
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "SELECT ");
 	for (int k = 0; k < part->nkeys; k++)
@@ -407,26 +417,55 @@ elt_group_delta_sql(EltPlaces *places, EltPart *part, Bitmapset *changed, bool m
 		if (counter->extreme != NULL)
 			appendStringInfo(&sql, ", %s AS r%d", counter->extreme, i);
 	}
-	appendStringInfoString(&sql, " FROM elt_in");
+	appendStringInfo(&sql, " FROM %s", from);
 	if (part->nkeys > 0)
 	{
 		appendStringInfoString(&sql, " GROUP BY ");
 		append_keys(&sql, part, "i");
 	}
-	return with_states(places, psprintf("elt_in(%s) AS NOT MATERIALIZED (%s)", input_names(part, true), terms), sql.data);
+	return sql.data;
+}
+
+char *
+elt_group_netted_sql(EltPart *part)
+{
+	return add_up(part, "elt_rows");
+}
+
+char *
+elt_group_delta_sql(EltPlaces *places, EltPart *part, Bitmapset *changed, bool moved, TimestampTz then)
+{
+	char	   *terms = delta_of_blocks(places, part, changed, moved, then);
+
+	if (terms == NULL)
+		return NULL;
+	return with_states(places, psprintf("elt_in(%s) AS NOT MATERIALIZED (%s)", input_names(part, true), terms), add_up(part, "elt_in"));
+}
+
+bool
+elt_has_extremes(EltPart *part)
+{
+	ListCell   *lc;
+
+	foreach(lc, part->counters)
+		if (((EltCounter *) lfirst(lc))->extreme != NULL)
+		return true;
+	return false;
 }
 
 /* elt_state: stored groups with the bag elt_d added. */
 static char *
-define_state_merged(EltPlaces *places, EltPart *part, EltNulls nulls)
+define_state_merged(EltPlaces *places, EltPart *part, EltNulls nulls, bool changed_only)
 {
 	StringInfoData sql;
 	StringInfoData dirty;
+	StringInfoData changed;
 	int			i = 0;
 	ListCell   *lc;
 
 	initStringInfo(&sql);
 	initStringInfo(&dirty);
+	initStringInfo(&changed);
 	appendStringInfoString(&sql, "elt_state AS (SELECT ");
 	for (int k = 0; k < part->nkeys; k++)
 		appendStringInfo(&sql, "k.k%d, ", k + 1);
@@ -439,8 +478,10 @@ define_state_merged(EltPlaces *places, EltPart *part, EltNulls nulls)
 		if (c->extreme == NULL)
 		{
 			appendStringInfo(&sql, ", COALESCE(t.%s, %s) + k.d%d AS %s", c->name, c->zero, i, c->name);
+			appendStringInfo(&changed, " OR k.d%d <> 0", i);
 			continue;
 		}
+		appendStringInfo(&changed, " OR k.d%d IS NOT NULL OR k.r%d IS NOT NULL", i, i);
 
 		/*
 		 * what was added is at least as extreme; else it is gone if what was
@@ -451,8 +492,10 @@ define_state_merged(EltPlaces *places, EltPart *part, EltNulls nulls)
 		appendStringInfo(&dirty, "%s(t.%s IS NOT NULL AND k.r%d IS NOT NULL AND NOT (t.%s %s k.r%d) AND (k.d%d IS NULL OR t.%s %s k.d%d))",
 						 dirty.len > 0 ? " OR " : "", c->name, i, c->name, c->beyond, i, i, c->name, c->beyond, i);
 	}
-	appendStringInfo(&sql, ", COALESCE(%s, false) AS _elt_dirty FROM elt_d k LEFT JOIN %s t ON %s)", dirty.len > 0 ? dirty.data : "false",
-					 places->storages[part->number], key_match(part, nulls));
+	/* groups that nothing was added to or taken from stay as they are */
+	appendStringInfo(&sql, ", COALESCE(%s, false) AS _elt_dirty, t.ctid AS _elt_tid FROM elt_d k LEFT JOIN %s t ON %s%s)",
+					 dirty.len > 0 ? dirty.data : "false", places->storages[part->number], key_match(part, nulls),
+					 changed_only ? psprintf(" WHERE k._elt_n <> 0%s", changed.data) : "");
 	return sql.data;
 }
 
@@ -461,23 +504,57 @@ elt_merged_rows_sql(EltPlaces *places, EltPart *part, EltNulls nulls)
 {
 	char	   *where = part->global ? " WHERE NOT _elt_dirty" : " WHERE NOT _elt_dirty AND _elt_n <> 0";
 
-	return with_states(places, psprintf("%s, %s", define_state_merged(places, part, nulls), define_final(part, where)),
+	return with_states(places, psprintf("%s, %s", define_state_merged(places, part, nulls, false), define_final(part, where, "")),
 					   elt_query_text(part->output));
+}
+
+/* The output with one more column of elt_final: where the row is stored, or NULL. */
+static char *
+output_with_tid(EltPart *part)
+{
+	Query	   *query = copyObject(part->output);
+	RangeTblEntry *rte = linitial_node(RangeTblEntry, query->rtable);
+
+	rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup("_elt_tid")));
+	query->targetList = lappend(query->targetList,
+								makeTargetEntry((Expr *) makeVar(1, list_length(rte->eref->colnames), TIDOID, -1, InvalidOid, 0),
+												list_length(query->targetList) + 1, pstrdup("_elt_tid"), false));
+	return elt_query_text(query);
+}
+
+char *
+elt_merge_sql(EltPlaces *places, EltPart *part, EltNulls nulls)
+{
+	StringInfoData sql;
+	char	   *final = define_final(part, part->global ? " WHERE NOT _elt_dirty" : " WHERE NOT _elt_dirty OR _elt_n = 0", ", _elt_tid");
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "MERGE INTO %s AS t USING (%s) AS s(%s, _elt_tid) ON t.ctid = s._elt_tid", places->storages[part->number],
+					 with_states(places, psprintf("%s, %s", define_state_merged(places, part, nulls, true), final), output_with_tid(part)),
+					 elt_column_list(part, "", part->ncolumns));
+	if (!part->global)
+		appendStringInfoString(&sql, " WHEN MATCHED AND s._elt_n = 0 THEN DELETE");
+	appendStringInfoString(&sql, " WHEN MATCHED THEN UPDATE SET ");
+	for (int i = 0; i < part->ncolumns; i++)
+	{
+		const char *name = quote_identifier(part->columns[i].name);
+
+		appendStringInfo(&sql, "%s%s = s.%s", i > 0 ? ", " : "", name, name);
+	}
+	appendStringInfo(&sql, " WHEN NOT MATCHED%s THEN INSERT (%s) VALUES (%s)", part->global ? "" : " AND s._elt_n <> 0",
+					 elt_column_list(part, "", part->ncolumns), elt_column_list(part, "s.", part->ncolumns));
+	return sql.data;
 }
 
 char *
 elt_dirty_keys_sql(EltPlaces *places, EltPart *part, EltNulls nulls)
 {
 	StringInfoData sql;
-	bool		extremes = false;
-	ListCell   *lc;
 
-	foreach(lc, part->counters)
-		extremes |= ((EltCounter *) lfirst(lc))->extreme != NULL;
-	if (!extremes)
+	if (!elt_has_extremes(part))
 		return NULL;
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "WITH %s SELECT ", define_state_merged(places, part, nulls));
+	appendStringInfo(&sql, "WITH %s SELECT ", define_state_merged(places, part, nulls, false));
 	append_keys(&sql, part, "k");
 	appendStringInfo(&sql, " FROM elt_state WHERE _elt_dirty%s", part->global ? "" : " AND _elt_n <> 0");
 	return sql.data;
@@ -513,7 +590,7 @@ elt_stored_by_hash_sql(EltPlaces *places, EltPart *part)
 	StringInfoData row;
 
 	initStringInfo(&row);
-	for (int i = 0; i < part->noutput; i++)
+	for (int i = 0; i < part->ncolumns; i++)
 		appendStringInfo(&row, "%s%s", i > 0 ? ", " : "", quote_identifier(part->columns[i].name));
 	return psprintf("SELECT %s, t._elt_tid, t._elt_frozen FROM (SELECT DISTINCT elt.row_hash(ROW(%s)) AS h FROM elt_rows WHERE _elt_w < 0) k "
 					"JOIN (SELECT _elt_h, %s) t ON t._elt_h = k.h",
@@ -532,4 +609,45 @@ elt_keys_sql(EltPart *part, const char *bag, bool of_storage)
 						 quote_identifier(of_storage ? part->columns[part->key_columns[i]].name : part->input[i].name), i + 1);
 	appendStringInfo(&sql, " FROM %s", bag);
 	return sql.data;
+}
+
+/*
+ * ORDER BY ... LIMIT
+ */
+
+/* Twice what is shown, and some: so many rows can go before all has to be looked at again. */
+int64
+elt_rows_to_store(EltPart *part)
+{
+	return 2 * (part->skip + part->limit) + 20;
+}
+
+char *
+elt_output_sql(EltPart *part, const char *storage)
+{
+	if (part->kind == ELT_PART_TOP)
+		return psprintf("SELECT %s FROM %s AS elt_u ORDER BY %s OFFSET " INT64_FORMAT " FETCH FIRST " INT64_FORMAT " ROWS %s",
+						elt_column_list(part, "", part->noutput), storage, part->order, part->skip, part->limit,
+						part->with_ties ? "WITH TIES" : "ONLY");
+	return psprintf("SELECT %s FROM %s%s", elt_column_list(part, "", part->noutput), storage, part->shown >= 0 ? " WHERE _elt_shown" : "");
+}
+
+char *
+elt_within_stored_sql(EltPlaces *places, EltPart *part)
+{
+	char	   *columns = elt_column_list(part, "", part->ncolumns);
+
+	return psprintf("WITH _elt_r AS (SELECT %s, _elt_w, _elt_last, rank() OVER (ORDER BY %s) AS _elt_rank FROM ("
+					"SELECT %s, _elt_w, false AS _elt_last FROM elt_rows UNION ALL "
+					"SELECT %s, 0, true FROM (SELECT %s, row_number() OVER (ORDER BY %s) AS _elt_n, count(*) OVER () AS _elt_c FROM %s AS elt_u) s WHERE _elt_n = _elt_c"
+					") AS elt_u) SELECT %s, _elt_w FROM _elt_r WHERE NOT _elt_last AND _elt_rank <= (SELECT _elt_rank FROM _elt_r WHERE _elt_last)",
+					columns, part->order, columns, columns, columns, part->order, places->storages[part->number], columns);
+}
+
+char *
+elt_trim_stored_sql(EltPlaces *places, EltPart *part)
+{
+	return psprintf("DELETE FROM %s WHERE ctid IN (SELECT _elt_tid FROM (SELECT ctid AS _elt_tid, rank() OVER (ORDER BY %s) AS _elt_rank FROM %s AS elt_u) s "
+					"WHERE _elt_rank > " INT64_FORMAT ")",
+					places->storages[part->number], part->order, places->storages[part->number], elt_rows_to_store(part));
 }

@@ -62,6 +62,8 @@ part_shape(EltPart *part)
 	for (int i = 0; i < part->nkeys && part->key_columns != NULL; i++)
 		appendStringInfo(&text, "%d ", part->key_columns[i]);
 	appendStringInfo(&text, "%s)", part->hash != NULL ? part->hash : "");
+	if (part->kind == ELT_PART_TOP)
+		appendStringInfo(&text, " %s " INT64_FORMAT " " INT64_FORMAT, part->order, part->skip, part->limit);
 	return text.data;
 }
 
@@ -126,7 +128,7 @@ elt_storage_create(EltView *view, EltShape *shape)
 	{
 		EltPart    *part = lfirst(lc);
 		char	   *name = storage_name(view, shape, part, generation);
-		EltViewPart row = {part->number, InvalidOid, part_shape(part)};
+		EltViewPart row = {part->number, InvalidOid, part_shape(part), false};
 
 		create_storage(view, part, name);
 		create_index(part, name);
@@ -178,8 +180,7 @@ elt_storage_show(EltView *view, EltShape *shape, const char *qualified_name)
 	List	   *names = elt_name_list(qualified_name);
 	RangeVar   *range = makeRangeVarFromNameList(names);
 
-	elt_sql_run(psprintf("CREATE OR REPLACE VIEW %s AS SELECT %s FROM %s%s", qualified_name, elt_column_list(part, "", part->noutput),
-						 elt_qualified_name(view->storage), part->shown >= 0 ? " WHERE _elt_shown" : ""));
+	elt_sql_run(psprintf("CREATE OR REPLACE VIEW %s AS %s", qualified_name, elt_output_sql(part, elt_qualified_name(view->storage))));
 	CommandCounterIncrement();
 	return RangeVarGetRelid(range, NoLock, false);
 }

@@ -36,6 +36,7 @@ CREATE TABLE elt.view_part (
     part integer NOT NULL,              -- 1 .. n; the last one is the view itself
     storage regclass NOT NULL,
     shape text NOT NULL,                -- its columns and how it is kept; a storage with another shape is made anew
+    complete boolean NOT NULL,          -- ORDER BY ... LIMIT: the storage has all rows, not just the first ones
     PRIMARY KEY (node, part)
 );
 COMMENT ON TABLE elt.view_part IS 'storages of precomputed views';

@@ -886,7 +886,10 @@ touch_comparison(Search *search, SubLink *link, Query *touched, Query *query, Wa
 	Node	   *test;
 	ListCell   *lc;
 
-	/* ALL is not true, or ANY not false, by rows for which this is true or NULL */
+	/*
+	 * ALL is not true, or ANY not false, by rows for which this is true or
+	 * NULL
+	 */
 	if (testexpr == NULL)
 		test = boolean_test(test_inside(link->testexpr, query->targetList), IS_NOT_TRUE);
 	else
@@ -1016,7 +1019,11 @@ touch_level(Search *search, Query *level)
 
 		return link != NULL ? touch_sublink(search, link, false) : NULL;
 	}
-	/* the level has its own rows and conditions: of the way, it needs what leads on */
+
+	/*
+	 * the level has its own rows and conditions: of the way, it needs what
+	 * leads on
+	 */
 	foreach(lc, way.quals)
 		if (contains(search, lfirst(lc)))
 		return lfirst(lc);

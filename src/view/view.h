@@ -29,6 +29,12 @@ extern Oid *elt_storage_list(EltView *view, EltShape *shape);
 extern EltView *elt_view_get(const char *name);
 extern EltView *elt_view_find(const char *name);	/* not locked, not checked */
 
+/* A query that somebody gives for a view, analysed for the current user; an error where a view cannot have it. */
+extern Query *elt_view_accept_query(const char *name, const char *text);
+
+/* The reason code of what cannot follow changes in it; NULL: nothing. */
+extern const char *elt_view_full_reason(EltShape *shape);
+
 /* Make the storages anew where the shape is another one than they were made for. */
 extern void elt_view_rebuild_if_needed(EltView *view, EltShape *shape);
 
@@ -54,5 +60,20 @@ extern EltShape *elt_view_shape(EltView *view);
 
 /* Refresh a locked view, and first those that it reads and that the user may refresh. force_full: with this reason, NULL: only if need be. */
 extern EltRefresh *elt_view_refresh(EltView *view, const char *force_full);
+
+/* The same, and then call `and` as the owner, with the view's settings, under the snapshot of the refresh. */
+extern EltRefresh *elt_view_refresh_and(EltView *view, const char *force_full, void (*and) (EltView *view, EltShape *shape, void *arg), void *arg);
+
+/* status.c */
+
+/* The query of a view that is kept as text. 55000 where it no longer fits what it reads, or what users read. */
+extern Query *elt_view_query_of_text(EltView *view);
+
+/* Why refreshes fail, as text; NULL: they should not. */
+extern char *elt_view_problem(EltView *view);
+
+/* Changes that the view does not show yet; below zero: not known, because it was never filled or the current user may not read a source. */
+extern int64 elt_view_pending(EltView *view);
+extern int64 elt_view_source_pending(int32 consumer);
 
 #endif

@@ -133,6 +133,9 @@ class Shrinker:
     def necessary(self):
         """How many steps at the end are not touched: a comparison goes with the refresh before it."""
         last = self.steps[-1].text
+        if 'FROM elt.tracked' in last:
+            names = {m[1] for m in (re.search(r"elt\.refresh\('(\w+)'\)", s.text) for s in self.steps) if m}
+            return {max(n for n, s in enumerate(self.steps) if f"elt.refresh('{name}')" in s.text) for name in names} | {len(self.steps) - 1}
         found = re.search(r'a AS \(SELECT \* FROM (\w+)\)', last) if last.startswith('WITH e AS') else None
         if found is None:
             return {len(self.steps) - 1}

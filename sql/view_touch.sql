@@ -166,6 +166,18 @@ SELECT define('window_link', 'SELECT a.id, row_number() OVER (PARTITION BY a.y O
 SELECT define('same_table', 'SELECT a.id FROM ta a LEFT JOIN ta b ON b.x = a.y WHERE NOT EXISTS (SELECT FROM ta c WHERE c.y = b.x AND c.id <> a.id)');
 SELECT define('no_key', 'SELECT c.x, d.y FROM tc c LEFT JOIN tc d ON d.x = c.y WHERE c.n IN (SELECT e.n FROM tc e WHERE e.y = c.x)');
 
+-- what depends on the order of rows: settled where ORDER BY leaves it open, else made anew
+SELECT define('order_ties', 'SELECT a.id, l.y, l.n FROM ta a LEFT JOIN LATERAL (SELECT b.x, b.y, b.n FROM tb b WHERE b.x = a.x ORDER BY b.y DESC LIMIT 1) l ON true');
+SELECT define('order_no_key', 'SELECT a.id, (SELECT c.y FROM tc c WHERE c.x = a.x ORDER BY c.id LIMIT 1) AS y FROM ta a');
+SELECT define('order_array', 'SELECT a.id, ARRAY(SELECT b.id FROM tb b WHERE b.x = a.x ORDER BY b.y) AS ids, (SELECT array_agg(e.y ORDER BY e.x) FROM te e WHERE e.x <= a.x) AS ys FROM ta a');
+SELECT define('order_on', 'SELECT a.id, l.id AS l FROM ta a, LATERAL (SELECT DISTINCT ON (b.y) b.y, b.id FROM tb b WHERE b.x = a.x ORDER BY b.y, b.n) l');
+SELECT define('order_string', 'SELECT a.id, (SELECT string_agg(b.id::text, '','') FROM tb b WHERE b.x = a.x) AS s FROM ta a');
+SELECT define('order_plain_limit', 'SELECT a.id, (SELECT b.id FROM tb b WHERE b.x = a.x LIMIT 1) IS NULL AS l FROM ta a');
+SELECT define('order_array_all', 'SELECT a.id, cardinality(ARRAY(SELECT b.y FROM tb b WHERE b.x = a.x)) AS c FROM ta a');
+SELECT define('order_float', 'SELECT a.y, count(*) FROM ta a WHERE (SELECT sum(b.n::float8) FROM tb b WHERE b.x = a.x) > 1 GROUP BY a.y');
+SELECT define('order_numeric', 'SELECT a.id, (SELECT max(b.n) FROM tb b WHERE b.x = a.x) > 1 AS m FROM ta a');
+SELECT define('order_window', 'SELECT a.id, rank() OVER (PARTITION BY a.x ORDER BY a.id) AS r, (SELECT max(q.r) FROM (SELECT row_number() OVER (ORDER BY b.y) AS r FROM tb b WHERE b.x = a.x) q) AS m FROM ta a');
+
 SELECT setseed(0.25);
 CALL run_windows(25);
 SELECT name, strategies FROM tests ORDER BY number;

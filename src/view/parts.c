@@ -269,6 +269,9 @@ finish_or_full(EltCut *c, Before *before, EltPart *part)
 	bool		bound = true;
 	ListCell   *lc;
 
+	foreach(lc, part->blocks)
+		if (elt_depends_on_order(c->shape, lfirst_node(Query, lc)))
+		return full_instead(c, before, ELT_WHY_ORDER, "a subquery whose result depends on the order of rows");
 	if (c->shape->moving)
 	{
 		foreach(lc, part->blocks)

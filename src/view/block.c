@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "executor/nodeHash.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -212,6 +213,19 @@ place(Node *node, int rti, Node *qual)
 		return HERE;
 	add_conjunct(&join->quals, qual);
 	return PLACED;
+}
+
+/* A hash table of the keys that were added has to fit into memory, else they would be read through for each row. */
+void
+elt_expect_changes(EltSource *source, double nchanges)
+{
+	ListCell   *lc;
+
+	source->nchanges = nchanges;
+	source->flat_was = nchanges > 0 && source->key != NIL && nchanges * (40 + 40 * list_length(source->key)) < get_hash_memory_limit();
+	if (source->part != NULL)
+		foreach(lc, source->key)
+			source->flat_was &= source->part->columns[lfirst_int(lc) - 1].notnull;
 }
 
 /* x is not current, or its key is not among the added ones. */

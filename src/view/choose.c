@@ -29,7 +29,7 @@ static double
 plan_cost(EltMaintain *m, const char *sql)
 {
 	int			nsources = list_length(m->shape->sources);
-	EltBag	   *bags = palloc0(sizeof(EltBag) * (nsources + 1));
+	EltBag	   *bags = palloc0(sizeof(EltBag) * (3 * nsources + 1));
 	int			n = 0;
 
 	for (int i = 1; i <= nsources; i++)
@@ -41,6 +41,12 @@ plan_cost(EltMaintain *m, const char *sql)
 		bags[n].tuples = elt_delta_tuples(m->deltas[i]);
 		bags[n].ntuples = elt_delta_count(m->deltas[i]);
 		n++;
+		bags[n] = bags[n - 1];
+		bags[n].name = psprintf("elt_removed_%d", i);
+		bags[n++].ntuples /= 2;
+		bags[n] = bags[n - 1];
+		bags[n].name = psprintf("elt_added_%d", i);
+		bags[n++].ntuples = ELT_ADDED_TUPLES;
 	}
 	return elt_plan_cost(elt_plan(sql, bags, n));
 }
@@ -107,6 +113,7 @@ elt_full_is_cheaper(EltMaintain *m)
 	double		per_cost;
 
 	m->cost_delta = m->cost_full = 0;
+	elt_maintain_expect(m);
 	if (strcmp(view->refresh_mode, "auto") != 0 || has_few_changes(m))
 		return false;
 	m->cost_delta = cost_of_delta(m);

@@ -31,6 +31,9 @@ typedef struct EltMaintain
 /* Everything anew, written as a difference; empty: there is nothing yet. Runs as the view's owner, under the active snapshot. */
 extern void elt_maintain_full(EltMaintain *m, bool empty);
 
+/* Tell the sources how large their deltas are, before statements are made. */
+extern void elt_maintain_expect(EltMaintain *m);
+
 /* Parts whose sources changed. After it, m->broken: the storages do not fit the changes, and have to be made anew in full. */
 extern void elt_maintain_delta(EltMaintain *m);
 

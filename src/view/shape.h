@@ -19,7 +19,7 @@ typedef struct EltSource
 								 * or of the part's key; NIL: none */
 	Bitmapset  *used;			/* attribute numbers that the query reads */
 	bool		appended;		/* a leaf that reads it is appended */
-	int64		nchanges;		/* rows of its delta, during a refresh */
+	double		nchanges;		/* rows of its delta, during a refresh */
 	bool		flat_was;		/* its keys are never NULL, and those in its
 								 * delta are few enough to be hashed: what it
 								 * was can be told by a condition */

@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "executor/nodeHash.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -26,6 +27,7 @@
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
+#include "base/query.h"
 #include "view/block.h"
 #include "view/delta.h"
 #include "view/stack.h"
@@ -33,7 +35,7 @@
 char *
 elt_query_text(Query *query)
 {
-	char	   *sql = pg_get_querydef(query, false);
+	char	   *sql = elt_deparse(query);
 	int			len = strlen(sql);
 
 	while (len > 0 && (sql[len - 1] == ';' || sql[len - 1] == ' '))
@@ -212,6 +214,19 @@ place(Node *node, int rti, Node *qual)
 		return HERE;
 	add_conjunct(&join->quals, qual);
 	return PLACED;
+}
+
+/* A hash table of the keys that were added has to fit into memory, else they would be read through for each row. */
+void
+elt_expect_changes(EltSource *source, double nchanges)
+{
+	ListCell   *lc;
+
+	source->nchanges = nchanges;
+	source->flat_was = nchanges > 0 && source->key != NIL && nchanges * (40 + 40 * list_length(source->key)) < get_hash_memory_limit();
+	if (source->part != NULL)
+		foreach(lc, source->key)
+			source->flat_was &= source->part->columns[lfirst_int(lc) - 1].notnull;
 }
 
 /* x is not current, or its key is not among the added ones. */

@@ -12,6 +12,9 @@
  */
 extern List *elt_block_delta(EltShape *shape, Query *block, Bitmapset *changed, bool moved, TimestampTz then);
 
+/* So many rows has the source's delta: what statements look like depends on it. */
+extern void elt_expect_changes(EltSource *source, double nchanges);
+
 /* The block as it is now. */
 extern Query *elt_block_now(EltShape *shape, Query *block);
 

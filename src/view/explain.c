@@ -120,6 +120,15 @@ add_bag(Explain *e, const char *name, TupleDesc desc, double ntuples)
 	e->bags[e->nbags++] = bag;
 }
 
+static void
+add_delta(Explain *e, EltSource *source, TupleDesc desc, double changes)
+{
+	elt_expect_changes(source, changes);
+	add_bag(e, psprintf("elt_delta_%d", source->number), desc, changes);
+	add_bag(e, psprintf("elt_removed_%d", source->number), desc, changes / 2);
+	add_bag(e, psprintf("elt_added_%d", source->number), desc, ELT_ADDED_TUPLES);
+}
+
 static double
 pending_of(Explain *e, Oid relid)
 {
@@ -155,14 +164,14 @@ add_deltas(Explain *e)
 		if (e->changes[source->number] <= 0)
 			e->changes[source->number] = SUPPOSED_CHANGES;
 		all += e->changes[source->number];
-		add_bag(e, psprintf("elt_delta_%d", source->number), table_desc(source->relid), e->changes[source->number]);
+		add_delta(e, source, table_desc(source->relid), e->changes[source->number]);
 	}
 	foreach(lc, e->shape->sources)
 	{
 		EltSource  *source = lfirst(lc);
 
 		if (source->part != NULL)
-			add_bag(e, psprintf("elt_delta_%d", source->number), columns_desc(source->part->columns, source->part->noutput, true), all);
+			add_delta(e, source, columns_desc(source->part->columns, source->part->noutput, true), all);
 	}
 }
 
@@ -440,7 +449,7 @@ explain(Explain *e, Oid *storages)
 	e->places.shape = e->shape;
 	e->places.storages = palloc0(sizeof(char *) * (nparts + 1));
 	e->changes = palloc0(sizeof(double) * (nsources + 1));
-	e->bags = palloc0(sizeof(EltBag) * (nparts + nsources + 1));
+	e->bags = palloc0(sizeof(EltBag) * (nparts + 3 * nsources + 1));
 	for (int i = 1; i <= nparts; i++)
 		e->places.storages[i] = storages != NULL ? elt_qualified_name(storages[i]) : psprintf("elt_part_%d", i);
 	add_deltas(e);

@@ -56,6 +56,7 @@ typedef struct Turn
 	EltShape   *shape;
 	List	   *sources;		/* EltViewSource */
 	List	   *batches;		/* EltBatch, beside them */
+	int64		read;			/* changes, of which nothing may have been left */
 	EltRefresh *result;
 } Turn;
 
@@ -220,7 +221,7 @@ is_all_used(TupleDesc desc, Bitmapset *used)
 
 /* The netted change of a batch; NULL with *lost: the log lacks a value. NULL: no change. */
 static EltDelta *
-read_delta(EltBatch *batch, EltSource *source, bool *lost)
+read_delta(EltBatch *batch, EltSource *source, int64 *read, bool *lost)
 {
 	TupleDesc	desc = CreateTupleDescCopy(RelationGetDescr(batch->root));
 	Masked		masked = {elt_delta_begin(desc), desc, source->used, is_all_used(desc, source->used)};
@@ -228,7 +229,7 @@ read_delta(EltBatch *batch, EltSource *source, bool *lost)
 	masked.values = palloc(sizeof(Datum) * (desc->natts + 1));
 	masked.nulls = palloc(sizeof(bool) * (desc->natts + 1));
 	batch->chunks = 1;
-	(void) elt_net_each(batch, ELT_NET_ROWS, put_change, &masked, lost);
+	*read += elt_net_each(batch, ELT_NET_ROWS, put_change, &masked, lost);
 	if (*lost)
 		return NULL;
 	elt_delta_net(masked.delta);
@@ -319,7 +320,7 @@ read_deltas(Turn *turn, EltMaintain *m)
 		EltSource  *source = source_of(turn->shape, ((EltViewSource *) lfirst(lc))->relid);
 		bool		lost = false;
 
-		m->deltas[source->number] = read_delta(lfirst(lc2), source, &lost);
+		m->deltas[source->number] = read_delta(lfirst(lc2), source, &turn->read, &lost);
 		if (lost)
 			return false;
 		if (m->deltas[source->number] != NULL)
@@ -498,7 +499,7 @@ finish_turn(Turn *turn, EltMaintain *m, instr_time begin)
 	{
 		EltBatch   *batch = lfirst(lc);
 
-		if (none && batch->to->passed == batch->consumer->offset->passed && !turn->shape->moving)
+		if (none && turn->read == 0 && batch->to->passed == batch->consumer->offset->passed && !turn->shape->moving)
 			elt_batch_close(batch);
 		else
 			elt_batch_store(batch);

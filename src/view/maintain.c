@@ -653,6 +653,7 @@ look_at_delta(EltMaintain *m, EltSource *source)
 	ListCell   *lc;
 
 	source->nchanges = delta != NULL ? elt_delta_count(delta) : 0;
+	source->only_added = delta != NULL && !elt_delta_has_removed(delta);
 	source->flat_was = delta != NULL && source->key != NIL &&
 		(double) source->nchanges * (40 + 40 * list_length(source->key)) < get_hash_memory_limit();
 	if (source->part != NULL)

@@ -448,7 +448,8 @@ SELECT v.relation::text AS name,
        s.problem,
        v.on_schema_change,
        v.frozen_where,
-       v.query
+       -- the definition tells what was renamed since
+       COALESCE(pg_catalog.rtrim(pg_catalog.pg_get_viewdef(v.definition), ';'), v.query) AS query
 FROM elt.view v
 JOIN elt.node n ON n.id OPERATOR(pg_catalog.=) v.node
 CROSS JOIN LATERAL elt.view_status(v.node) s

@@ -87,6 +87,46 @@ one(void)
 	return makeTargetEntry((Expr *) makeConst(INT4OID, -1, InvalidOid, sizeof(int32), Int32GetDatum(1), false, true), 1, pstrdup("one"), false);
 }
 
+/*
+ * Columns of joins, which nobody reads any more, are made anew: the deparser looks for each of them in the two sides. How many columns the node has.
+ */
+static int
+renew_join_columns(Query *query, Node *node)
+{
+	JoinExpr   *join;
+	RangeTblEntry *rte;
+	int			nleft;
+	int			nright;
+	ListCell   *lc;
+
+	if (IsA(node, RangeTblRef))
+		return list_length(rt_fetch(((RangeTblRef *) node)->rtindex, query->rtable)->eref->colnames);
+	if (IsA(node, FromExpr))
+	{
+		foreach(lc, ((FromExpr *) node)->fromlist)
+			(void) renew_join_columns(query, lfirst(lc));
+		return 0;
+	}
+	join = castNode(JoinExpr, node);
+	nleft = renew_join_columns(query, join->larg);
+	nright = renew_join_columns(query, join->rarg);
+	rte = rt_fetch(join->rtindex, query->rtable);
+	rte->eref = makeAlias(rte->eref->aliasname, NIL);
+	rte->joinaliasvars = rte->joinleftcols = rte->joinrightcols = NIL;
+	rte->joinmergedcols = 0;
+	for (int i = 1; i <= nleft + nright; i++)
+	{
+		rte->eref->colnames = lappend(rte->eref->colnames, makeString(psprintf("c%d", i)));
+		/* as if dropped */
+		rte->joinaliasvars = lappend(rte->joinaliasvars, NULL);
+		if (i <= nleft)
+			rte->joinleftcols = lappend_int(rte->joinleftcols, i);
+		else
+			rte->joinrightcols = lappend_int(rte->joinrightcols, i - nleft);
+	}
+	return nleft + nright;
+}
+
 void
 elt_forget_entries(Query *query)
 {
@@ -106,6 +146,7 @@ elt_forget_entries(Query *query)
 		rte->functions = rte->joinaliasvars = rte->values_lists = NIL;
 		rte->enrname = NULL;
 	}
+	(void) renew_join_columns(query, (Node *) query->jointree);
 }
 
 Query *

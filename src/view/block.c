@@ -28,6 +28,7 @@
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
+#include "base/query.h"
 #include "view/block.h"
 #include "view/delta.h"
 #include "view/stack.h"
@@ -35,7 +36,7 @@
 char *
 elt_query_text(Query *query)
 {
-	char	   *sql = pg_get_querydef(query, false);
+	char	   *sql = elt_deparse(query);
 	int			len = strlen(sql);
 
 	while (len > 0 && (sql[len - 1] == ';' || sql[len - 1] == ' '))
@@ -555,6 +556,20 @@ leaves_walker(Node *node, void *context)
 	return expression_tree_walker(node, leaves_walker, context);
 }
 
+/*
+ * The order in which leaves change: those with most changes first, because what comes later is read as it was, table and changes together. Any order
+ * gives the same sum. Before all comes what foreign keys refer to and was only added to.
+ */
+static bool
+comes_later(EltLeaf *leaf, EltLeaf *than)
+{
+	if (leaf->first != than->first)
+		return than->first;
+	if (leaf->source->nchanges != than->source->nchanges)
+		return leaf->source->nchanges < than->source->nchanges;
+	return leaf->number > than->number;
+}
+
 /* States of the leaves when `leaf` changes: those before it are new, those behind it are as they were. */
 static EltState *
 states_at(EltShape *shape, List *leaves, EltLeaf *leaf, Bitmapset *changed)
@@ -569,9 +584,9 @@ states_at(EltShape *shape, List *leaves, EltLeaf *leaf, Bitmapset *changed)
 		if (!is_changed(other, changed))
 			continue;
 		if (leaf->core)
-			states[other->number] = other->core && other->number > leaf->number ? ELT_OLD : ELT_NEW;
+			states[other->number] = other->core && comes_later(other, leaf) ? ELT_OLD : ELT_NEW;
 		else
-			states[other->number] = other->core ? ELT_OLD : other->number > leaf->number ? ELT_WAS : ELT_NEW;
+			states[other->number] = other->core ? ELT_OLD : comes_later(other, leaf) ? ELT_WAS : ELT_NEW;
 	}
 	return states;
 }
@@ -611,6 +626,20 @@ apart(States *states, Query *query, List *leaves, bool negative)
 	return terms;
 }
 
+/* Are all terms of this core leaf empty, because a table that refers to it is as it was? Rows that were only added had no rows referring to them. */
+static bool
+is_empty_term(EltLeaf *leaf, List *referring, EltState *states, Bitmapset *changed)
+{
+	ListCell   *lc;
+
+	if (!leaf->source->only_added)
+		return false;
+	foreach(lc, referring)
+		if (states[((EltLeaf *) lfirst(lc))->number] == ELT_OLD || !is_changed(lfirst(lc), changed))
+		return true;
+	return false;
+}
+
 List *
 elt_block_delta(EltShape *shape, Query *block, Bitmapset *changed, bool moved, TimestampTz then)
 {
@@ -623,9 +652,19 @@ elt_block_delta(EltShape *shape, Query *block, Bitmapset *changed, bool moved, T
 	foreach(lc, found.leaves)
 	{
 		EltLeaf    *leaf = lfirst(lc);
+
+		leaf->referring = leaf->core && is_changed(leaf, changed) && leaf->source->only_added ?
+			elt_referring_leaves(shape, block, leaf, found.leaves) : NIL;
+		leaf->first = leaf->referring != NIL;
+	}
+	foreach(lc, found.leaves)
+	{
+		EltLeaf    *leaf = lfirst(lc);
 		States		states = {shape, NULL};
 
 		if (!is_changed(leaf, changed))
+			continue;
+		if (is_empty_term(leaf, leaf->referring, states_at(shape, found.leaves, leaf, changed), changed))
 			continue;
 		for (int sign = 1; sign >= -1; sign -= 2)
 		{

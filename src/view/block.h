@@ -25,6 +25,9 @@ extern bool elt_now_is_bound(Query *block);
 /* SQL text, without a semicolon. */
 extern char *elt_query_text(Query *query);
 
+/* references.c: leaves of the block that refer to this one by an enforced foreign key by which both are joined. */
+extern List *elt_referring_leaves(EltShape *shape, Query *block, EltLeaf *leaf, List *leaves);
+
 /* touch.c */
 
 /* Restrict the level at which an appended leaf hangs to rows that its delta may touch. False: all rows may be. */

@@ -378,6 +378,24 @@ track_advice(Explain *e)
 	return text.len > 0 ? text.data : NULL;
 }
 
+/* What the reason is about. */
+static const char *
+detail_of(EltShape *shape, const char *reason)
+{
+	ListCell   *lc;
+
+	if (shape->detail != NULL)
+		return shape->detail;
+	foreach(lc, shape->parts)
+	{
+		EltPart    *part = lfirst(lc);
+
+		if (reason != NULL && part->reason != NULL && strcmp(part->reason, reason) == 0)
+			return part->what;
+	}
+	return NULL;
+}
+
 static void
 put_whole(Explain *e)
 {
@@ -404,7 +422,7 @@ put_whole(Explain *e)
 	values[C_WHAT] = text_datum(e->view != NULL ? psprintf("view %s", e->view->node.name) : "query", &nulls[C_WHAT]);
 	values[C_STRATEGY] = text_datum(full ? "full" : "incremental", &nulls[C_STRATEGY]);
 	values[C_REASON] = text_datum(reason, &nulls[C_REASON]);
-	values[C_DETAIL] = text_datum(e->shape->detail, &nulls[C_DETAIL]);
+	values[C_DETAIL] = text_datum(detail_of(e->shape, reason), &nulls[C_DETAIL]);
 	values[C_HINT] = text_datum(hint, &nulls[C_HINT]);
 	values[C_SQL] = text_datum(sql, &nulls[C_SQL]);
 	values[C_COST] = Float8GetDatum(elt_plan_cost(whole));

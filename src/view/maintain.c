@@ -506,14 +506,12 @@ merge_groups(EltMaintain *m, EltPart *part, NullsClass *class)
 	char	   *sql = elt_dirty_keys_sql(&m->places, part, class->nulls);
 	Rows		keys = {NULL};
 	EltExecCounts counts;
-	char	   *merge = elt_merge_sql(&m->places, part, class->nulls);
-	int			n;
-	EltBag	   *bags = bags_of(m, merge, &n);
+	EltBag		bags[1] = {class->bag};
 
 	if (sql != NULL)
 		keys = run(m, sql, &class->bag);
-	bags[n++] = class->bag;
-	elt_exec(merge, bags, n, NULL, NULL, &counts);
+	/* it reads nothing but the groups' sums */
+	elt_exec(elt_merge_sql(&m->places, part, class->nulls), bags, 1, NULL, NULL, &counts);
 	m->counts.inserted += counts.inserted;
 	m->counts.updated += counts.updated;
 	m->counts.deleted += counts.deleted;
@@ -642,24 +640,58 @@ follow_part(EltMaintain *m, EltPart *part)
 }
 
 void
+elt_maintain_end_bags(EltMaintain *m)
+{
+	for (int i = 1; i <= list_length(m->shape->sources); i++)
+	{
+		if (m->removed[i] != NULL)
+			tuplestore_end(m->removed[i]);
+		if (m->added[i] != NULL)
+			tuplestore_end(m->added[i]);
+		m->removed[i] = m->added[i] = NULL;
+	}
+}
+
+/* They belong to this (sub)transaction's resources; deltas of tables are the caller's. */
+static void
+end_deltas_of_parts(EltMaintain *m)
+{
+	ListCell   *lc;
+
+	elt_maintain_end_bags(m);
+	foreach(lc, m->shape->sources)
+	{
+		EltSource  *source = lfirst(lc);
+
+		if (source->part == NULL || m->deltas[source->number] == NULL)
+			continue;
+		elt_delta_free(m->deltas[source->number]);
+		m->deltas[source->number] = NULL;
+	}
+}
+
+double
+elt_maintain_cost(EltMaintain *m, const char *sql)
+{
+	int			n;
+	EltBag	   *bags = bags_of(m, sql, &n);
+
+	return elt_plan_cost(elt_plan(sql, bags, n));
+}
+
+void
 elt_maintain_expect(EltMaintain *m)
 {
 	ListCell   *lc;
 
 	foreach(lc, m->shape->sources)
 	{
-		EltDelta   *delta = m->deltas[((EltSource *) lfirst(lc))->number];
+		EltSource  *source = lfirst(lc);
+		EltDelta   *delta = m->deltas[source->number];
 
-		elt_expect_changes(lfirst(lc), delta != NULL ? elt_delta_count(delta) : 0);
+		elt_expect_changes(source, delta != NULL ? elt_delta_count(delta) : 0);
+		source->only_added = delta != NULL && !elt_delta_has_removed(delta);
 	}
-}
-
-static void
-end_store(Tuplestorestate **store)
-{
-	if (*store != NULL)
-		tuplestore_end(*store);
-	*store = NULL;
 }
 
 void
@@ -680,19 +712,7 @@ elt_maintain_delta(EltMaintain *m)
 		if (m->broken)
 			break;
 	}
-	/* they belong to this (sub)transaction's resources */
-	foreach(lc, m->shape->sources)
-	{
-		EltSource  *source = lfirst(lc);
-
-		end_store(&m->removed[source->number]);
-		end_store(&m->added[source->number]);
-		if (source->part != NULL && m->deltas[source->number] != NULL)
-		{
-			elt_delta_free(m->deltas[source->number]);
-			m->deltas[source->number] = NULL;
-		}
-	}
+	end_deltas_of_parts(m);
 }
 
 void

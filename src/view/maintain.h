@@ -38,6 +38,10 @@ extern void elt_maintain_expect(EltMaintain *m);
 extern void elt_maintain_delta(EltMaintain *m);
 
 
+/* For choose.c: look at the deltas, before statements are made; and what the planner says that one costs. */
+extern void elt_maintain_end_bags(EltMaintain *m);
+extern double elt_maintain_cost(EltMaintain *m, const char *sql);
+
 /* choose.c: is a full refresh cheaper, for a view that may choose; and note in the view what one has taken. */
 extern bool elt_full_is_cheaper(EltMaintain *m);
 extern void elt_note_cost(EltMaintain *m, bool full, double ms);

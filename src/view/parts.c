@@ -426,6 +426,8 @@ where_shown(Node *expr, Node *having)
 	result->casetype = exprType(expr);
 	result->casecollid = exprCollation(expr);
 	result->args = list_make1(when);
+	/* the deparser writes nothing for one that is not there */
+	result->defresult = (Expr *) makeNullConst(exprType(expr), exprTypmod(expr), exprCollation(expr));
 	result->location = -1;
 	return (Node *) result;
 }
@@ -706,7 +708,7 @@ elt_cut(EltCut *c, Query *query)
 	query = copyObject(query);
 	query->sortClause = query->hasDistinctOn ? query->sortClause : NIL;
 	if (!query->hasDistinctOn)
-		query->targetList = query->hasWindowFuncs ? query->targetList : visible_targets(query);
+		query->targetList = query->hasWindowFuncs || elt_is_aggregate(query) ? query->targetList : visible_targets(query);
 	if (query->setOperations != NULL)
 	{
 		Query	   *counted;

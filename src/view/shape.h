@@ -20,6 +20,7 @@ typedef struct EltSource
 	Bitmapset  *used;			/* attribute numbers that the query reads */
 	bool		appended;		/* a leaf that reads it is appended */
 	double		nchanges;		/* rows of its delta, during a refresh */
+	bool		only_added;		/* they are all new */
 	bool		flat_was;		/* its keys are never NULL, and those in its
 								 * delta are few enough to be hashed: what it
 								 * was can be told by a condition */
@@ -31,6 +32,9 @@ typedef struct EltLeaf
 	int			number;			/* from 1, in the shape */
 	EltSource  *source;
 	bool		core;
+	List	   *referring;		/* EltLeaf that foreign keys join to it, if it
+								 * was only added to */
+	bool		first;			/* it changes before the others */
 } EltLeaf;
 
 typedef struct EltColumn

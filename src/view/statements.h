@@ -57,8 +57,6 @@ extern char *elt_keys_sql(EltPart *part, const char *bag, bool of_storage);
 /* "a, b, c" of the storage's columns that are written */
 extern char *elt_column_list(EltPart *part, const char *prefix, int n);
 
-/* Does the statement have this name, which ends with a number? */
-extern bool elt_mentions(const char *sql, const char *name);
 /* Kind top: the rows of the bag elt_rows that come no later than the last one stored; how many are stored; rows beyond those that are needed. */
 extern char *elt_within_stored_sql(EltPlaces *places, EltPart *part);
 extern char *elt_trim_stored_sql(EltPlaces *places, EltPart *part);
@@ -66,6 +64,9 @@ extern int64 elt_rows_to_store(EltPart *part);
 
 /* What readers of the part see of its storage. */
 extern char *elt_output_sql(EltPart *part, const char *storage);
+
+/* Does the statement have this name, which ends with a number? */
+extern bool elt_mentions(const char *sql, const char *name);
 
 extern char *elt_operator_equals(const EltColumn *column);
 

@@ -8,7 +8,7 @@ CREATE TABLE tb (id int PRIMARY KEY, x int, y int, n numeric);
 CREATE TABLE tc (id int, x int, y int, n numeric);
 CREATE TABLE td (id int PRIMARY KEY, x int, y int, n numeric);
 CREATE TABLE te (id int, part int, x int NOT NULL, y int NOT NULL, n numeric, PRIMARY KEY (part, id));
-CREATE TABLE tests (number serial, name text, query text, strategies text[], windows int DEFAULT 0);
+CREATE TABLE tests (number serial, name text, query text, settled text, strategies text[], windows int DEFAULT 0);
 
 CREATE FUNCTION roll(n int) RETURNS int LANGUAGE sql VOLATILE AS 'SELECT floor(random() * n)::int';
 CREATE FUNCTION some_value() RETURNS text LANGUAGE sql VOLATILE AS $$ SELECT CASE WHEN random() < 0.2 THEN 'NULL' ELSE roll(3)::text END $$;
@@ -48,10 +48,11 @@ BEGIN
 	END LOOP;
 END $$;
 
-CREATE FUNCTION define(new_name text, new_query text) RETURNS void LANGUAGE plpgsql AS $$
+-- settled: the same query with an order that leaves nothing open, to compare with.
+CREATE FUNCTION define(new_name text, new_query text, new_settled text DEFAULT NULL) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM elt.create_view('touch.v_' || new_name, new_query);
-	INSERT INTO tests (name, query) VALUES (new_name, new_query);
+	INSERT INTO tests (name, query, settled) VALUES (new_name, new_query, COALESCE(new_settled, new_query));
 END $$;
 
 -- Refresh all views and compare them; what differs is told.
@@ -67,7 +68,7 @@ BEGIN
 		WHERE number = test.number;
 		EXECUTE format('SELECT string_agg(CASE WHEN n < 0 THEN ''lacks '' ELSE ''has '' END || r, '', '' ORDER BY r) FROM '
 		               '(SELECT r, sum(n) AS n FROM (SELECT v::text AS r, 1 AS n FROM touch.%I v UNION ALL SELECT q::text, -1 FROM (%s) q) x GROUP BY r HAVING sum(n) <> 0) y',
-		               'v_' || test.name, test.query) INTO difference;
+		               'v_' || test.name, test.settled) INTO difference;
 		IF difference IS NOT NULL THEN
 			RETURN NEXT;
 		END IF;
@@ -166,8 +167,25 @@ SELECT define('window_link', 'SELECT a.id, row_number() OVER (PARTITION BY a.y O
 SELECT define('same_table', 'SELECT a.id FROM ta a LEFT JOIN ta b ON b.x = a.y WHERE NOT EXISTS (SELECT FROM ta c WHERE c.y = b.x AND c.id <> a.id)');
 SELECT define('no_key', 'SELECT c.x, d.y FROM tc c LEFT JOIN tc d ON d.x = c.y WHERE c.n IN (SELECT e.n FROM tc e WHERE e.y = c.x)');
 
+-- what depends on the order of rows: settled where ORDER BY leaves it open, else made anew
+SELECT define('order_ties', 'SELECT a.id, l.y, l.n FROM ta a LEFT JOIN LATERAL (SELECT b.x, b.y, b.n FROM tb b WHERE b.x = a.x ORDER BY b.y DESC LIMIT 1) l ON true',
+              'SELECT a.id, l.y, l.n FROM ta a LEFT JOIN LATERAL (SELECT b.x, b.y, b.n FROM tb b WHERE b.x = a.x ORDER BY b.y DESC, b.id LIMIT 1) l ON true');
+SELECT define('order_no_key', 'SELECT a.id, (SELECT c.y FROM tc c WHERE c.x = a.x ORDER BY c.id LIMIT 1) AS y FROM ta a',
+              'SELECT a.id, (SELECT c.y FROM tc c WHERE c.x = a.x ORDER BY c.id, c.y LIMIT 1) AS y FROM ta a');
+SELECT define('order_array', 'SELECT a.id, ARRAY(SELECT b.id FROM tb b WHERE b.x = a.x ORDER BY b.y) AS ids, (SELECT array_agg(e.y ORDER BY e.x) FROM te e WHERE e.x <= a.x) AS ys FROM ta a',
+              'SELECT a.id, ARRAY(SELECT b.id FROM tb b WHERE b.x = a.x ORDER BY b.y, b.id) AS ids, (SELECT array_agg(e.y ORDER BY e.x, e.y) FROM te e WHERE e.x <= a.x) AS ys FROM ta a');
+SELECT define('order_on', 'SELECT a.id, l.id AS l FROM ta a, LATERAL (SELECT DISTINCT ON (b.y) b.y, b.id FROM tb b WHERE b.x = a.x ORDER BY b.y, b.n) l',
+              'SELECT a.id, l.id AS l FROM ta a, LATERAL (SELECT DISTINCT ON (b.y) b.y, b.id FROM tb b WHERE b.x = a.x ORDER BY b.y, b.n, b.id) l');
+SELECT define('order_string', 'SELECT a.id, (SELECT string_agg(b.id::text, '','') FROM tb b WHERE b.x = a.x) IS NULL AS s FROM ta a');
+SELECT define('order_plain_limit', 'SELECT a.id, (SELECT b.id FROM tb b WHERE b.x = a.x LIMIT 1) IS NULL AS l FROM ta a');
+SELECT define('order_array_all', 'SELECT a.id, cardinality(ARRAY(SELECT b.y FROM tb b WHERE b.x = a.x)) AS c FROM ta a');
+SELECT define('order_float', 'SELECT a.y, count(*) FROM ta a WHERE (SELECT sum(b.n::float8) FROM tb b WHERE b.x = a.x) > 1 GROUP BY a.y');
+SELECT define('order_numeric', 'SELECT a.id, (SELECT max(b.n) FROM tb b WHERE b.x = a.x) > 1 AS m FROM ta a');
+SELECT define('order_window', 'SELECT a.id, rank() OVER (PARTITION BY a.x ORDER BY a.id) AS r, (SELECT max(q.r) FROM (SELECT row_number() OVER (ORDER BY b.y) AS r FROM tb b WHERE b.x = a.x) q) AS m FROM ta a');
+
 SELECT setseed(0.25);
 CALL run_windows(25);
 SELECT name, strategies FROM tests ORDER BY number;
+SELECT name, part, strategy, reason FROM tests, elt.explain_view('touch.v_' || name) WHERE part > 0 AND (reason IS NOT NULL OR name ~ '^order') ORDER BY number, part;
 
 DROP SCHEMA touch CASCADE;

@@ -106,6 +106,32 @@ elt_node_insert(EltNode *node)
 }
 
 void
+elt_node_update(const EltNode *node)
+{
+	Relation	rel = elt_table_open("node", RowExclusiveLock);
+	Datum		values[A_CREATED] = {0};
+	bool		nulls[A_CREATED] = {false};
+	bool		replace[A_CREATED] = {false};
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	elt_key_int4(&key, A_ID, node->id);
+	scan = elt_table_scan(rel, "node_pkey", 1, &key, NULL);
+	tuple = systable_getnext(scan);
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "node %d does not exist", node->id);
+	values[A_NAME - 1] = CStringGetTextDatum(node->name);
+	values[A_OWNER - 1] = ObjectIdGetDatum(node->owner);
+	replace[A_NAME - 1] = replace[A_OWNER - 1] = true;
+	tuple = heap_modify_tuple(tuple, RelationGetDescr(rel), values, nulls, replace);
+	CatalogTupleUpdate(rel, &tuple->t_self, tuple);
+	systable_endscan(scan);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+void
 elt_node_delete(int32 id)
 {
 	ScanKeyData key;

@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "executor/nodeHash.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -26,6 +27,7 @@
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
+#include "base/query.h"
 #include "view/block.h"
 #include "view/delta.h"
 #include "view/stack.h"
@@ -33,7 +35,7 @@
 char *
 elt_query_text(Query *query)
 {
-	char	   *sql = pg_get_querydef(query, false);
+	char	   *sql = elt_deparse(query);
 	int			len = strlen(sql);
 
 	while (len > 0 && (sql[len - 1] == ';' || sql[len - 1] == ' '))
@@ -212,6 +214,19 @@ place(Node *node, int rti, Node *qual)
 		return HERE;
 	add_conjunct(&join->quals, qual);
 	return PLACED;
+}
+
+/* A hash table of the keys that were added has to fit into memory, else they would be read through for each row. */
+void
+elt_expect_changes(EltSource *source, double nchanges)
+{
+	ListCell   *lc;
+
+	source->nchanges = nchanges;
+	source->flat_was = nchanges > 0 && source->key != NIL && nchanges * (40 + 40 * list_length(source->key)) < get_hash_memory_limit();
+	if (source->part != NULL)
+		foreach(lc, source->key)
+			source->flat_was &= source->part->columns[lfirst_int(lc) - 1].notnull;
 }
 
 /* x is not current, or its key is not among the added ones. */
@@ -539,11 +554,13 @@ leaves_walker(Node *node, void *context)
 
 /*
  * The order in which leaves change: those with most changes first, because what comes later is read as it was, table and changes together. Any order
- * gives the same sum.
+ * gives the same sum. Before all comes what foreign keys refer to and was only added to.
  */
 static bool
 comes_later(EltLeaf *leaf, EltLeaf *than)
 {
+	if (leaf->first != than->first)
+		return than->first;
 	if (leaf->source->nchanges != than->source->nchanges)
 		return leaf->source->nchanges < than->source->nchanges;
 	return leaf->number > than->number;
@@ -570,6 +587,20 @@ states_at(EltShape *shape, List *leaves, EltLeaf *leaf, Bitmapset *changed)
 	return states;
 }
 
+/* Are all terms of this core leaf empty, because a table that refers to it is as it was? Rows that were only added had no rows referring to them. */
+static bool
+is_empty_term(EltLeaf *leaf, List *referring, EltState *states, Bitmapset *changed)
+{
+	ListCell   *lc;
+
+	if (!leaf->source->only_added)
+		return false;
+	foreach(lc, referring)
+		if (states[((EltLeaf *) lfirst(lc))->number] == ELT_OLD || !is_changed(lfirst(lc), changed))
+		return true;
+	return false;
+}
+
 List *
 elt_block_delta(EltShape *shape, Query *block, Bitmapset *changed, bool moved, TimestampTz then)
 {
@@ -582,9 +613,19 @@ elt_block_delta(EltShape *shape, Query *block, Bitmapset *changed, bool moved, T
 	foreach(lc, found.leaves)
 	{
 		EltLeaf    *leaf = lfirst(lc);
+
+		leaf->referring = leaf->core && is_changed(leaf, changed) && leaf->source->only_added ?
+			elt_referring_leaves(shape, block, leaf, found.leaves) : NIL;
+		leaf->first = leaf->referring != NIL;
+	}
+	foreach(lc, found.leaves)
+	{
+		EltLeaf    *leaf = lfirst(lc);
 		States		states = {shape, NULL};
 
 		if (!is_changed(leaf, changed))
+			continue;
+		if (is_empty_term(leaf, leaf->referring, states_at(shape, found.leaves, leaf, changed), changed))
 			continue;
 		for (int sign = 1; sign >= -1; sign -= 2)
 		{

@@ -12,6 +12,9 @@
  */
 extern List *elt_block_delta(EltShape *shape, Query *block, Bitmapset *changed, bool moved, TimestampTz then);
 
+/* So many rows has the source's delta: what statements look like depends on it. */
+extern void elt_expect_changes(EltSource *source, double nchanges);
+
 /* The block as it is now. */
 extern Query *elt_block_now(EltShape *shape, Query *block);
 
@@ -21,6 +24,9 @@ extern bool elt_now_is_bound(Query *block);
 
 /* SQL text, without a semicolon. */
 extern char *elt_query_text(Query *query);
+
+/* references.c: leaves of the block that refer to this one by an enforced foreign key by which both are joined. */
+extern List *elt_referring_leaves(EltShape *shape, Query *block, EltLeaf *leaf, List *leaves);
 
 /* touch.c */
 

@@ -88,7 +88,7 @@ elt_full_is_cheaper(EltMaintain *m)
 	m->cost_delta = m->cost_full = 0;
 	if (strcmp(view->refresh_mode, "auto") != 0 || has_few_changes(m))
 		return false;
-	elt_maintain_look(m);
+	elt_maintain_expect(m);
 	m->cost_delta = cost_of_delta(m);
 	m->cost_full = cost_of_full(m);
 	elt_maintain_end_bags(m);

@@ -120,6 +120,15 @@ add_bag(Explain *e, const char *name, TupleDesc desc, double ntuples)
 	e->bags[e->nbags++] = bag;
 }
 
+static void
+add_delta(Explain *e, EltSource *source, TupleDesc desc, double changes)
+{
+	elt_expect_changes(source, changes);
+	add_bag(e, psprintf("elt_delta_%d", source->number), desc, changes);
+	add_bag(e, psprintf("elt_removed_%d", source->number), desc, changes / 2);
+	add_bag(e, psprintf("elt_added_%d", source->number), desc, ELT_ADDED_TUPLES);
+}
+
 static double
 pending_of(Explain *e, Oid relid)
 {
@@ -155,14 +164,14 @@ add_deltas(Explain *e)
 		if (e->changes[source->number] <= 0)
 			e->changes[source->number] = SUPPOSED_CHANGES;
 		all += e->changes[source->number];
-		add_bag(e, psprintf("elt_delta_%d", source->number), table_desc(source->relid), e->changes[source->number]);
+		add_delta(e, source, table_desc(source->relid), e->changes[source->number]);
 	}
 	foreach(lc, e->shape->sources)
 	{
 		EltSource  *source = lfirst(lc);
 
 		if (source->part != NULL)
-			add_bag(e, psprintf("elt_delta_%d", source->number), columns_desc(source->part->columns, source->part->noutput, true), all);
+			add_delta(e, source, columns_desc(source->part->columns, source->part->noutput, true), all);
 	}
 }
 
@@ -369,6 +378,24 @@ track_advice(Explain *e)
 	return text.len > 0 ? text.data : NULL;
 }
 
+/* What the reason is about. */
+static const char *
+detail_of(EltShape *shape, const char *reason)
+{
+	ListCell   *lc;
+
+	if (shape->detail != NULL)
+		return shape->detail;
+	foreach(lc, shape->parts)
+	{
+		EltPart    *part = lfirst(lc);
+
+		if (reason != NULL && part->reason != NULL && strcmp(part->reason, reason) == 0)
+			return part->what;
+	}
+	return NULL;
+}
+
 static void
 put_whole(Explain *e)
 {
@@ -395,7 +422,7 @@ put_whole(Explain *e)
 	values[C_WHAT] = text_datum(e->view != NULL ? psprintf("view %s", e->view->node.name) : "query", &nulls[C_WHAT]);
 	values[C_STRATEGY] = text_datum(full ? "full" : "incremental", &nulls[C_STRATEGY]);
 	values[C_REASON] = text_datum(reason, &nulls[C_REASON]);
-	values[C_DETAIL] = text_datum(e->shape->detail, &nulls[C_DETAIL]);
+	values[C_DETAIL] = text_datum(detail_of(e->shape, reason), &nulls[C_DETAIL]);
 	values[C_HINT] = text_datum(hint, &nulls[C_HINT]);
 	values[C_SQL] = text_datum(sql, &nulls[C_SQL]);
 	values[C_COST] = Float8GetDatum(elt_plan_cost(whole));
@@ -422,7 +449,7 @@ explain(Explain *e, Oid *storages)
 	e->places.shape = e->shape;
 	e->places.storages = palloc0(sizeof(char *) * (nparts + 1));
 	e->changes = palloc0(sizeof(double) * (nsources + 1));
-	e->bags = palloc0(sizeof(EltBag) * (nparts + nsources + 1));
+	e->bags = palloc0(sizeof(EltBag) * (nparts + 3 * nsources + 1));
 	for (int i = 1; i <= nparts; i++)
 		e->places.storages[i] = storages != NULL ? elt_qualified_name(storages[i]) : psprintf("elt_part_%d", i);
 	add_deltas(e);

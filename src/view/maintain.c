@@ -16,7 +16,6 @@
 #include "access/table.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
-#include "executor/nodeHash.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -80,12 +79,7 @@ add_bag_by_sign(EltBag *bags, int *n, const char *sql, char *name, EltDelta *del
 	bags[*n].name = name;
 	bags[*n].tupdesc = elt_delta_desc(delta);
 	bags[*n].tuples = *rows;
-
-	/*
-	 * those added are read once, for a hash table: not, as the planner would
-	 * have it, each time that rows are looked up
-	 */
-	bags[*n].ntuples = added ? 1 : tuplestore_tuple_count(*rows);
+	bags[*n].ntuples = added ? ELT_ADDED_TUPLES : tuplestore_tuple_count(*rows);
 	(*n)++;
 }
 
@@ -645,21 +639,6 @@ follow_part(EltMaintain *m, EltPart *part)
 	}
 }
 
-/* How to find what a delta touches; and whether what the source was is to be told by a condition on keys. A hash table of those added has to fit, else it would be read through for each row. */
-static void
-look_at_delta(EltMaintain *m, EltSource *source)
-{
-	EltDelta   *delta = m->deltas[source->number];
-	ListCell   *lc;
-
-	source->nchanges = delta != NULL ? elt_delta_count(delta) : 0;
-	source->flat_was = delta != NULL && source->key != NIL &&
-		(double) source->nchanges * (40 + 40 * list_length(source->key)) < get_hash_memory_limit();
-	if (source->part != NULL)
-		foreach(lc, source->key)
-			source->flat_was &= source->part->columns[lfirst_int(lc) - 1].notnull;
-}
-
 void
 elt_maintain_end_bags(EltMaintain *m)
 {
@@ -701,12 +680,18 @@ elt_maintain_cost(EltMaintain *m, const char *sql)
 }
 
 void
-elt_maintain_look(EltMaintain *m)
+elt_maintain_expect(EltMaintain *m)
 {
 	ListCell   *lc;
 
 	foreach(lc, m->shape->sources)
-		look_at_delta(m, lfirst(lc));
+	{
+		EltSource  *source = lfirst(lc);
+		EltDelta   *delta = m->deltas[source->number];
+
+		elt_expect_changes(source, delta != NULL ? elt_delta_count(delta) : 0);
+		source->only_added = delta != NULL && !elt_delta_has_removed(delta);
+	}
 }
 
 void
@@ -722,7 +707,7 @@ elt_maintain_delta(EltMaintain *m)
 		memset(&m->counts, 0, sizeof(m->counts));
 		if (!is_due(m, part))
 			continue;
-		elt_maintain_look(m);
+		elt_maintain_expect(m);
 		follow_part(m, part);
 		if (m->broken)
 			break;

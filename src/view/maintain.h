@@ -31,12 +31,14 @@ typedef struct EltMaintain
 /* Everything anew, written as a difference; empty: there is nothing yet. Runs as the view's owner, under the active snapshot. */
 extern void elt_maintain_full(EltMaintain *m, bool empty);
 
+/* Tell the sources how large their deltas are, before statements are made. */
+extern void elt_maintain_expect(EltMaintain *m);
+
 /* Parts whose sources changed. After it, m->broken: the storages do not fit the changes, and have to be made anew in full. */
 extern void elt_maintain_delta(EltMaintain *m);
 
 
 /* For choose.c: look at the deltas, before statements are made; and what the planner says that one costs. */
-extern void elt_maintain_look(EltMaintain *m);
 extern void elt_maintain_end_bags(EltMaintain *m);
 extern double elt_maintain_cost(EltMaintain *m, const char *sql);
 

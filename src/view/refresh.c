@@ -41,6 +41,7 @@
 #include "capture/net.h"
 #include "capture/segment.h"
 #include "capture/track.h"
+#include "catalog/table.h"
 #include "view/block.h"
 #include "view/view.h"
 
@@ -55,6 +56,7 @@ typedef struct Turn
 	EltShape   *shape;
 	List	   *sources;		/* EltViewSource */
 	List	   *batches;		/* EltBatch, beside them */
+	int64		read;			/* changes, of which nothing may have been left */
 	EltRefresh *result;
 } Turn;
 
@@ -74,10 +76,17 @@ elt_view_query(EltView *view)
 		return elt_view_query_of_text(view);
 	rel = try_relation_open(view->definition, AccessShareLock);
 	if (rel == NULL)
+	{
+		/* it may have been altered while this waited for the lock */
+		EltView    *latest = elt_view_by_id(view->node.id);
+
+		if (latest != NULL && latest->definition != view->definition)
+			return elt_view_query(latest);
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("view \"%s\" was dropped meanwhile", view->node.name),
 				 errhint("elt.views lists the views that are left.")));
+	}
 	query = copyObject(get_view_query(rel));
 	table_close(rel, NoLock);
 	return query;
@@ -102,13 +111,37 @@ used_columns(EltSource *source)
 	return text.data;
 }
 
+/* Does the consumer still read the log that the source has? Not after the tracking ended and began anew, or in a database restored from a dump. */
+static bool
+is_followed(EltViewSource *source)
+{
+	EltConsumer *consumer = elt_consumer_by_id(source->consumer);
+	EltCapture *capture = elt_capture_by_relation(source->relid);
+
+	return consumer != NULL && capture != NULL && consumer->capture == capture->id && elt_install_is(&consumer->install) &&
+		elt_install_is(&capture->install);
+}
+
 void
 elt_view_sync_sources(EltView *view, EltShape *shape)
 {
-	List	   *known = elt_view_sources(view->node.id);
+	List	   *known = NIL;
+	List	   *noted = elt_view_sources(view->node.id);
 	ListCell   *lc;
 	ListCell   *lc2;
 
+	foreach(lc, noted)
+	{
+		EltViewSource *row = lfirst(lc);
+		bool		is_read = false;
+
+		foreach(lc2, shape->sources)
+			is_read |= ((EltSource *) lfirst(lc2))->part == NULL && ((EltSource *) lfirst(lc2))->relid == row->relid;
+		if (is_read && is_followed(row))
+			known = lappend(known, row);
+		else
+			elt_view_source_delete(view->node.id, row->relid);
+	}
 	foreach(lc, shape->sources)
 	{
 		EltSource  *source = lfirst(lc);
@@ -126,16 +159,6 @@ elt_view_sync_sources(EltView *view, EltShape *shape)
 		row.consumer = elt_consumer_create(capture->id, "view", view->node.name, false, false);
 		elt_view_source_insert(view->node.id, &row);
 		view->populated = false;
-	}
-	foreach(lc, known)
-	{
-		Oid			relid = ((EltViewSource *) lfirst(lc))->relid;
-		bool		found = false;
-
-		foreach(lc2, shape->sources)
-			found |= ((EltSource *) lfirst(lc2))->relid == relid;
-		if (!found)
-			elt_view_source_delete(view->node.id, relid);
 	}
 }
 
@@ -198,7 +221,7 @@ is_all_used(TupleDesc desc, Bitmapset *used)
 
 /* The netted change of a batch; NULL with *lost: the log lacks a value. NULL: no change. */
 static EltDelta *
-read_delta(EltBatch *batch, EltSource *source, bool *lost)
+read_delta(EltBatch *batch, EltSource *source, int64 *read, bool *lost)
 {
 	TupleDesc	desc = CreateTupleDescCopy(RelationGetDescr(batch->root));
 	Masked		masked = {elt_delta_begin(desc), desc, source->used, is_all_used(desc, source->used)};
@@ -206,7 +229,7 @@ read_delta(EltBatch *batch, EltSource *source, bool *lost)
 	masked.values = palloc(sizeof(Datum) * (desc->natts + 1));
 	masked.nulls = palloc(sizeof(bool) * (desc->natts + 1));
 	batch->chunks = 1;
-	(void) elt_net_each(batch, ELT_NET_ROWS, put_change, &masked, lost);
+	*read += elt_net_each(batch, ELT_NET_ROWS, put_change, &masked, lost);
 	if (*lost)
 		return NULL;
 	elt_delta_net(masked.delta);
@@ -297,7 +320,7 @@ read_deltas(Turn *turn, EltMaintain *m)
 		EltSource  *source = source_of(turn->shape, ((EltViewSource *) lfirst(lc))->relid);
 		bool		lost = false;
 
-		m->deltas[source->number] = read_delta(lfirst(lc2), source, &lost);
+		m->deltas[source->number] = read_delta(lfirst(lc2), source, &turn->read, &lost);
 		if (lost)
 			return false;
 		if (m->deltas[source->number] != NULL)
@@ -310,7 +333,7 @@ static void
 refuse_full(EltView *view, const char *reason)
 {
 	if (strcmp(view->refresh_mode, "incremental") != 0 || strcmp(reason, "initial") == 0 || strncmp(reason, "source_", 7) == 0 ||
-		strcmp(reason, "asked") == 0)
+		strcmp(reason, "asked") == 0 || strcmp(reason, "altered") == 0)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -476,7 +499,7 @@ finish_turn(Turn *turn, EltMaintain *m, instr_time begin)
 	{
 		EltBatch   *batch = lfirst(lc);
 
-		if (none && batch->to->passed == batch->consumer->offset->passed && !turn->shape->moving)
+		if (none && turn->read == 0 && batch->to->passed == batch->consumer->offset->passed && !turn->shape->moving)
 			elt_batch_close(batch);
 		else
 			elt_batch_store(batch);

@@ -19,7 +19,8 @@ typedef struct EltSource
 								 * or of the part's key; NIL: none */
 	Bitmapset  *used;			/* attribute numbers that the query reads */
 	bool		appended;		/* a leaf that reads it is appended */
-	int64		nchanges;		/* rows of its delta, during a refresh */
+	double		nchanges;		/* rows of its delta, during a refresh */
+	bool		only_added;		/* they are all new */
 	bool		flat_was;		/* its keys are never NULL, and those in its
 								 * delta are few enough to be hashed: what it
 								 * was can be told by a condition */
@@ -31,6 +32,9 @@ typedef struct EltLeaf
 	int			number;			/* from 1, in the shape */
 	EltSource  *source;
 	bool		core;
+	List	   *referring;		/* EltLeaf that foreign keys join to it, if it
+								 * was only added to */
+	bool		first;			/* it changes before the others */
 } EltLeaf;
 
 typedef struct EltColumn
@@ -157,6 +161,7 @@ typedef struct EltShape
 #define ELT_WHY_KEY_TYPE	"key_not_comparable"
 #define ELT_WHY_AGGREGATE	"aggregate_recomputed"
 #define ELT_WHY_KEY_IMAGE	"key_has_equal_values"
+#define ELT_WHY_ORDER		"order_dependent"
 #define ELT_WHY_COMPLEX		"too_complex"
 
 /* The label of a leaf's range table entry; NULL: it is no leaf. */
@@ -175,6 +180,11 @@ extern EltShape *elt_shape_make(Query *query, bool in_full);
 extern bool elt_is_correlated(Query *query);
 extern void elt_part_add_hidden(EltPart *part, const char *name, Oid type, int32 typmod, Oid collation, Expr *expr);
 extern Query *elt_select_from_input(const char *from, EltColumn *columns, int ncolumns);
+
+/*
+ * order.c: does what the subqueries of a block give depend on the order in which rows come? Where ORDER BY leaves it open, the block gets it settled.
+ */
+extern bool elt_depends_on_order(EltShape *shape, Query *block);
 
 /* split.c: the blocks, to be united, of a query level without aggregates, windows, set operations: FULL JOIN and UNION ALL distributed. */
 extern List *elt_split_blocks(Query *query);

@@ -598,7 +598,7 @@ elt_count_sides(Query *query)
 		appendStringInfo(&columns, "%sc%d", n > 1 ? ", " : "", n);
 		appendStringInfo(&named, "%sc%d AS %s", n > 1 ? ", " : "", n, quote_identifier(lfirst_node(TargetEntry, lc)->resname));
 	}
-	if (n == 0)
+	if (n == 0 || (op->op == SETOP_UNION && op->all))
 		return NULL;
 	if (op->op == SETOP_UNION)
 		appendStringInfo(&sql, "SELECT DISTINCT %s FROM ((%s) UNION ALL (%s)) q(%s)", named.data, left, right, columns.data);

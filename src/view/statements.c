@@ -141,8 +141,13 @@ define_state(EltPlaces *places, EltSource *source, const char *state)
 
 	if (strcmp(state, "new") == 0)
 		return elt_output_sql(source->part, places->storages[source->part->number]);
-	/* OFFSET: a bag itself, seen through, could not be searched by values from elsewhere, and then nor can the table be by an index */
 	if (strcmp(state, "old") == 0)
+
+		/*
+		 * OFFSET 0, also below: a scan of a bag cannot be done over for each
+		 * row of a join, that of a subquery can, so that indexes of the table
+		 * serve
+		 */
 		return psprintf("SELECT %s, 1::bigint AS _elt_w FROM %s UNION ALL (SELECT %s, - _elt_w FROM elt_delta_%d OFFSET 0)",
 						columns, source_now(places, source), columns, source->number);
 	if (strcmp(state, "both") == 0)

@@ -14,6 +14,11 @@ typedef struct EltPlaces
 	char	   *frozen;			/* SQL over the last part's output, or NULL */
 } EltPlaces;
 
+/*
+ * For the planner, of elt_added_n: it is read once, into a hash table, and not, as the planner would have it of more rows, each time that rows are looked up.
+ */
+#define ELT_ADDED_TUPLES	1
+
 /* Bit i: key i is NULL. Keys that are NULL are looked up by IS NULL, and the others by =, so that indexes serve both. */
 typedef uint64 EltNulls;
 
@@ -59,6 +64,7 @@ extern int64 elt_rows_to_store(EltPart *part);
 
 /* What readers of the part see of its storage. */
 extern char *elt_output_sql(EltPart *part, const char *storage);
+
 /* Does the statement have this name, which ends with a number? */
 extern bool elt_mentions(const char *sql, const char *name);
 

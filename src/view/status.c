@@ -21,6 +21,7 @@
 #include "utils/resowner.h"
 #include "utils/syscache.h"
 
+#include "base/compat.h"
 #include "base/query.h"
 #include "base/secctx.h"
 #include "base/sql.h"
@@ -62,8 +63,6 @@ column_difference(EltView *view, Query *query)
 		if (name == NULL)
 			return psprintf("column \"%s\" is new", tle->resname);
 		get_atttypetypmodcoll(view->relid, n, &type, &typmod, &collation);
-		if (strcmp(name, tle->resname) != 0)
-			return psprintf("column \"%s\" is now named \"%s\"", name, tle->resname);
 		if (type != exprType((Node *) tle->expr) || typmod != exprTypmod((Node *) tle->expr))
 			return psprintf("column \"%s\" was %s and is now %s", name, format_type_with_typemod(type, typmod),
 							format_type_with_typemod(exprType((Node *) tle->expr), exprTypmod((Node *) tle->expr)));
@@ -161,27 +160,39 @@ problem_of_text(EltView *view)
 	return problem;
 }
 
+/* Why changes of a source cannot be followed, and the next refresh cannot mend that as the owner; NULL: nothing. */
+static char *
+problem_of_source(Oid relid)
+{
+	EltCapture *capture = elt_capture_by_relation(relid);
+
+	/* a text may name another table by now, which the next refresh tracks */
+	if (get_rel_name(relid) == NULL)
+		return NULL;
+	if (pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+		return psprintf("its owner may not read %s", elt_qualified_name(relid));
+	if ((capture == NULL || !elt_install_is(&capture->install)) && !elt_owns_relation(relid))
+		return psprintf("%s is not tracked", elt_qualified_name(relid));
+	return NULL;
+}
+
 char *
 elt_view_problem(EltView *view)
 {
+	EltSecContext context;
+	char	   *problem = NULL;
 	ListCell   *lc;
 
 	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(view->node.owner)))
 		return pstrdup("its owner was dropped");
+	if (!OidIsValid(view->definition))
+		problem = problem_of_text(view);
+	elt_become(&context, view->node.owner);
 	foreach(lc, elt_view_sources(view->node.id))
-	{
-		EltViewSource *source = lfirst(lc);
-		EltCapture *capture = elt_capture_by_relation(source->relid);
-		EltConsumer *consumer = elt_consumer_by_id(source->consumer);
-
-		if (get_rel_name(source->relid) == NULL)
-			return psprintf("a table that it reads was dropped");
-		if (consumer == NULL || !elt_install_is(&consumer->install))
-			return psprintf("its offset in the changes of %s is not of this database", elt_qualified_name(source->relid));
-		if (capture == NULL || capture->id != consumer->capture)
-			return psprintf("%s is no longer tracked", elt_qualified_name(source->relid));
-	}
-	return OidIsValid(view->definition) ? NULL : problem_of_text(view);
+		if (problem == NULL)
+		problem = problem_of_source(((EltViewSource *) lfirst(lc))->relid);
+	elt_restore(&context);
+	return problem;
 }
 
 int64

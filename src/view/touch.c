@@ -363,7 +363,7 @@ static Query *touch_select(Search *search, Query *query, Way *way);
  * and then reads whole tables to join them.
  */
 
-#define MAX_ARRAY	10000
+#define MAX_ARRAY	3000
 
 static bool
 has_index(Oid relid, AttrNumber attno, Oid operator, Oid collation)

@@ -46,12 +46,13 @@ comparison(EltView *view, EltShape *shape)
 	EltPart    *part = llast(shape->parts);
 	const char *query = OidIsValid(view->definition) ? elt_qualified_name(view->definition) :
 	psprintf("(%s) q", elt_query_text(elt_view_query(view)));
+	const char *shown = part->shown >= 0 ? "_elt_shown AND " : "";
 	char	   *thawed = view->frozen_where != NULL ? psprintf("NOT COALESCE((%s), false)", view->frozen_where) : pstrdup("true");
 
 	return psprintf("SELECT COALESCE(sum(GREATEST(COALESCE(q.n, 0) - COALESCE(v.n, 0), 0)), 0)::bigint, "
 					"COALESCE(sum(GREATEST(COALESCE(v.n, 0) - COALESCE(q.n, 0), 0)), 0)::bigint "
 					"FROM (%s) q FULL JOIN (%s) v ON q.hash = v.hash AND q.image = v.image",
-					counted(part, query, thawed), counted(part, elt_qualified_name(view->relid), thawed));
+					counted(part, query, thawed), counted(part, elt_qualified_name(view->storage), psprintf("%s%s", shown, thawed)));
 }
 
 static void

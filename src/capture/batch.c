@@ -272,17 +272,21 @@ elt_batch_check_own_changes(EltBatch *batch)
 	EltReader  *reader;
 	EltChange	change;
 	bool		newer = false;
+	bool		own = false;
 
 	if (!IsolationUsesXactSnapshot() || from == NULL || to->own_serial == 0 ||
 		(from->own_xid == to->own_xid && from->own_serial == to->own_serial))
 		return;
 	latest.snapshot = RegisterSnapshot(GetLatestSnapshot());
 	reader = elt_reader_begin(&latest, true);
-	while (!newer && elt_reader_next(reader, &change))
-		newer = change.xid != to->own_xid && !elt_offset_contains(to, change.xid, change.serial);
+	while (!(newer && own) && elt_reader_next(reader, &change))
+	{
+		own |= change.xid == to->own_xid && !elt_offset_contains(from, change.xid, change.serial);
+		newer |= change.xid != to->own_xid && !elt_offset_contains(to, change.xid, change.serial);
+	}
 	elt_reader_end(reader);
 	UnregisterSnapshot(latest.snapshot);
-	if (newer)
+	if (newer && own)
 		serialization_failure("the source", batch);
 }
 

@@ -4,6 +4,7 @@
  *
  *	  core leaf i changed		f(core before i new, i delta, after i old; appended new)
  *	  appended leaf j changed	f(core old; before j new, j new, after j was) - f(core old; before j new, j was, after j was), for rows that j touches
+ *	  what was old				f(new) - f(delta), as terms of their own
  *	  now() moved				f(new, now) where it did not hold then - f(new, then) where it does not hold now; the others are taken at then
  *
  * A state is put in by making the leaf's range table entry a reference to a CTE of that name; weights come up through simple subqueries and are multiplied.
@@ -526,6 +527,9 @@ is_changed(EltLeaf *leaf, Bitmapset *changed)
 	return bms_is_member(leaf->source->number, changed);
 }
 
+/* So many leaves of a term are taken apart. */
+#define MAX_APART	3
+
 typedef struct Found
 {
 	EltShape   *shape;
@@ -601,6 +605,41 @@ is_empty_term(EltLeaf *leaf, List *referring, EltState *states, Bitmapset *chang
 	return false;
 }
 
+/*
+ * A term whose old leaves are new ones less their deltas, each of them apart: a union of table and delta would have to be searched for each row that is joined,
+ * and the delta has no index.
+ */
+static List *
+apart(States *states, Query *query, List *leaves, bool negative)
+{
+	List	   *terms = NIL;
+	int			old[MAX_APART];
+	int			nold = 0;
+	ListCell   *lc;
+
+	foreach(lc, leaves)
+	{
+		int			number = ((EltLeaf *) lfirst(lc))->number;
+
+		if (states->of[number] == ELT_OLD && nold < MAX_APART)
+			old[nold++] = number;
+	}
+	for (int mask = 0; mask < 1 << nold; mask++)
+	{
+		bool		minus = negative;
+
+		for (int i = 0; i < nold; i++)
+		{
+			bool		of_delta = mask & (1 << i);
+
+			states->of[old[i]] = of_delta ? ELT_DELTA : ELT_NEW;
+			minus ^= of_delta;
+		}
+		terms = lappend(terms, in_states(states, copyObject(query), minus));
+	}
+	return terms;
+}
+
 List *
 elt_block_delta(EltShape *shape, Query *block, Bitmapset *changed, bool moved, TimestampTz then)
 {
@@ -637,7 +676,7 @@ elt_block_delta(EltShape *shape, Query *block, Bitmapset *changed, bool moved, T
 				(void) elt_touch(shape, query, leaf);
 			if (moved)
 				query = castNode(Query, then_mutator((Node *) query, &then));
-			terms = lappend(terms, in_states(&states, query, sign < 0));
+			terms = list_concat(terms, apart(&states, query, found.leaves, sign < 0));
 			if (leaf->core)
 				break;
 		}

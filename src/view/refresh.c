@@ -33,6 +33,7 @@
 #include "base/args.h"
 #include "base/attempt.h"
 #include "base/compat.h"
+#include "base/debug_point.h"
 #include "base/progress.h"
 #include "base/query.h"
 #include "base/secctx.h"
@@ -82,13 +83,23 @@ elt_view_query(EltView *view)
 
 		if (latest != NULL && latest->definition != view->definition)
 			return elt_view_query(latest);
+		if (latest == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("view \"%s\" was dropped meanwhile", view->node.name),
+					 errhint("elt.views lists the views that are left.")));
 		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("view \"%s\" was dropped meanwhile", view->node.name),
-				 errhint("elt.views lists the views that are left.")));
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the query of view \"%s\" was dropped, with what it reads", view->node.name),
+				 errhint("Drop the view with elt.drop_view, and create it anew.")));
 	}
 	query = copyObject(get_view_query(rel));
-	table_close(rel, NoLock);
+
+	/*
+	 * not kept locked: who waits for the node's lock must not hold up who
+	 * has it and drops the view
+	 */
+	table_close(rel, AccessShareLock);
 	return query;
 }
 
@@ -495,6 +506,7 @@ finish_turn(Turn *turn, EltMaintain *m, instr_time begin)
 	instr_time	now;
 	ListCell   *lc;
 
+	elt_debug_point("view-applied");
 	foreach(lc, turn->batches)
 	{
 		EltBatch   *batch = lfirst(lc);

@@ -571,7 +571,7 @@ stored(EltPlaces *places, EltPart *part)
 
 	return psprintf("SELECT %s, ctid AS _elt_tid, %s AS _elt_frozen FROM %s",
 					elt_column_list(part, "", part->ncolumns),
-					last && places->frozen != NULL ? psprintf("COALESCE((%s), false)", places->frozen) : "false",
+					last && places->frozen != NULL ? psprintf("COALESCE((%s)%s, false)", places->frozen, part->shown >= 0 ? " AND _elt_shown" : "") : "false",
 					places->storages[part->number]);
 }
 

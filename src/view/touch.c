@@ -14,47 +14,21 @@
  * Conditions that read such entries are left out; also those that have other subqueries, or aggregates of a level that is reduced to FROM and WHERE.
  * Targets, GROUP BY, HAVING, DISTINCT, LIMIT and windows of a subselect do not matter: rows that differ are looked for where they come in.
  *
- * All other leaves are in one state while this one changes, so conditions on them may stay. Pure functions of query trees; the catalog is asked for NOT NULL and
- * indexes.
+ * All other leaves are in one state while this one changes, so conditions on them may stay. Pure functions of query trees, but for what compare.c asks the catalog.
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/stratnum.h"
-#include "access/table.h"
-#include "catalog/pg_am.h"
-#include "catalog/pg_attribute.h"
-#include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
-#include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
-#include "utils/lsyscache.h"
-#include "utils/rel.h"
-#include "utils/relcache.h"
-#include "utils/syscache.h"
 
 #include "view/block.h"
 #include "view/stack.h"
-
-/* The query level that is being looked at, and those around it. */
-typedef struct Scope
-{
-	Query	   *query;
-	struct Scope *outer;
-} Scope;
-
-typedef struct Search
-{
-	EltShape   *shape;
-	EltLeaf    *leaf;
-	Scope	   *scope;
-} Search;
+#include "view/touch.h"
 
 /*
  * Where the leaf is
@@ -63,7 +37,7 @@ typedef struct Search
 static bool
 contains_walker(Node *node, void *context)
 {
-	Search	   *search = context;
+	EltSearch	   *search = context;
 
 	if (node == NULL)
 		return false;
@@ -75,13 +49,13 @@ contains_walker(Node *node, void *context)
 }
 
 static bool
-contains(Search *search, Node *node)
+contains(EltSearch *search, Node *node)
 {
 	return contains_walker(node, search);
 }
 
 static bool
-entry_contains(Search *search, RangeTblEntry *rte)
+entry_contains(EltSearch *search, RangeTblEntry *rte)
 {
 	return rte->rtekind != RTE_JOIN &&
 		(elt_leaf_of(search->shape, rte) == search->leaf || range_table_entry_walker(rte, contains_walker, search, QTW_IGNORE_JOINALIASES));
@@ -89,7 +63,7 @@ entry_contains(Search *search, RangeTblEntry *rte)
 
 /* In entries of a tree of FROM, or in the conditions of its joins. */
 static bool
-tree_contains(Search *search, Node *node)
+tree_contains(EltSearch *search, Node *node)
 {
 	Query	   *query = search->scope->query;
 	Bitmapset  *relids = elt_relids_in(node);
@@ -103,7 +77,7 @@ tree_contains(Search *search, Node *node)
 
 typedef struct FindLink
 {
-	Search	   *search;
+	EltSearch	   *search;
 	SubLink    *found;
 } FindLink;
 
@@ -126,7 +100,7 @@ find_link_walker(Node *node, void *context)
 
 /* The outermost subquery in an expression that has the leaf. */
 static SubLink *
-find_link(Search *search, Node *node)
+find_link(EltSearch *search, Node *node)
 {
 	FindLink	find = {search, NULL};
 
@@ -136,7 +110,7 @@ find_link(Search *search, Node *node)
 
 /* The same in what an entry of FROM computes: arguments of functions, VALUES. */
 static SubLink *
-find_entry_link(Search *search, RangeTblEntry *rte)
+find_entry_link(EltSearch *search, RangeTblEntry *rte)
 {
 	FindLink	find = {search, NULL};
 
@@ -146,7 +120,7 @@ find_entry_link(Search *search, RangeTblEntry *rte)
 
 /* Is the leaf one of the tree's tables, or of simple subqueries' in it, and its rows are preserved on the way up? */
 static bool
-leads_simply(Search *search, Node *node)
+leads_simply(EltSearch *search, Node *node)
 {
 	Query	   *query = search->scope->query;
 	JoinExpr   *join;
@@ -157,7 +131,7 @@ leads_simply(Search *search, Node *node)
 	if (IsA(node, RangeTblRef))
 	{
 		RangeTblEntry *rte = rt_fetch(((RangeTblRef *) node)->rtindex, query->rtable);
-		Scope		scope = {rte->subquery, search->scope};
+		EltScope		scope = {rte->subquery, search->scope};
 		bool		simple;
 
 		if (elt_leaf_of(search->shape, rte) == search->leaf)
@@ -185,7 +159,7 @@ leads_simply(Search *search, Node *node)
 
 /* The outermost outer join on whose nullable side, or in whose condition, the leaf is. */
 static JoinExpr *
-find_join(Search *search, Node *node)
+find_join(EltSearch *search, Node *node)
 {
 	JoinExpr   *join;
 	ListCell   *lc;
@@ -267,87 +241,12 @@ tree_reads_any(Query *query, Node *node, Bitmapset *relids)
 }
 
 /*
- * What is never NULL
- */
-
-static bool is_notnull(Search *search, Scope *scope, Node *node);
-
-/* Entries whose columns may be NULL by an outer join. */
-static Bitmapset *
-nullable_relids(Node *node)
-{
-	Bitmapset  *relids = NULL;
-	JoinExpr   *join;
-	ListCell   *lc;
-
-	if (IsA(node, RangeTblRef))
-		return NULL;
-	if (IsA(node, FromExpr))
-	{
-		foreach(lc, ((FromExpr *) node)->fromlist)
-			relids = bms_union(relids, nullable_relids(lfirst(lc)));
-		return relids;
-	}
-	join = castNode(JoinExpr, node);
-	relids = bms_union(join->jointype == JOIN_RIGHT || join->jointype == JOIN_FULL ? elt_relids_in(join->larg) : nullable_relids(join->larg),
-					   join->jointype == JOIN_LEFT || join->jointype == JOIN_FULL ? elt_relids_in(join->rarg) : nullable_relids(join->rarg));
-	return relids;
-}
-
-static bool
-column_is_notnull(Search *search, Scope *scope, Var *var)
-{
-	RangeTblEntry *rte = rt_fetch(var->varno, scope->query->rtable);
-	EltLeaf    *leaf = elt_leaf_of(search->shape, rte);
-
-	if (var->varattno <= 0 || bms_is_member(var->varno, nullable_relids((Node *) scope->query->jointree)))
-		return false;
-	if (leaf != NULL && leaf->source->part != NULL)
-		return leaf->source->part->columns[var->varattno - 1].notnull;
-	if (leaf != NULL)
-	{
-		HeapTuple	tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(leaf->source->relid), Int16GetDatum(var->varattno));
-		bool		notnull = HeapTupleIsValid(tuple) && ((Form_pg_attribute) GETSTRUCT(tuple))->attnotnull;
-
-		if (HeapTupleIsValid(tuple))
-			ReleaseSysCache(tuple);
-		return notnull;
-	}
-	if (rte->rtekind == RTE_SUBQUERY && !elt_is_heavy(rte->subquery))
-	{
-		TargetEntry *tle = get_tle_by_resno(rte->subquery->targetList, var->varattno);
-		Scope		below = {rte->subquery, scope};
-
-		return tle != NULL && is_notnull(search, &below, (Node *) tle->expr);
-	}
-	return false;
-}
-
-static bool
-is_notnull(Search *search, Scope *scope, Node *node)
-{
-	if (IsA(node, RelabelType))
-		return is_notnull(search, scope, (Node *) ((RelabelType *) node)->arg);
-	if (IsA(node, Const))
-		return !((Const *) node)->constisnull;
-	if (!IsA(node, Var))
-		return false;
-	for (Index up = ((Var *) node)->varlevelsup; up > 0; up--)
-	{
-		scope = scope->outer;
-		if (scope == NULL)
-			return false;
-	}
-	return column_is_notnull(search, scope, (Var *) node);
-}
-
-/*
  * FROM and WHERE on the way to the leaf
  */
 
 typedef struct Way
 {
-	Search	   *search;
+	EltSearch	   *search;
 	List	   *from;			/* trees, to be joined */
 	List	   *quals;			/* that a witness meets */
 	Bitmapset  *unstable;
@@ -355,117 +254,13 @@ typedef struct Way
 	bool		targets;		/* the targets are read, too */
 } Way;
 
-static Node *touch_sublink(Search *search, SubLink *link, bool conjunct);
-static Query *touch_select(Search *search, Query *query, Way *way);
-
-/*
- * EXISTS, or where one equality is all that binds it to the outer level and an index serves, a comparison with an array: of EXISTS the planner expects many rows,
- * and then reads whole tables to join them.
- */
-
-#define MAX_ARRAY	3000
-
-static bool
-has_index(Oid relid, AttrNumber attno, Oid operator, Oid collation)
-{
-	Relation	rel = table_open(relid, AccessShareLock);
-	bool		found = false;
-	ListCell   *lc;
-
-	foreach(lc, RelationGetIndexList(rel))
-	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-
-		found |= index->rd_index->indisvalid && index->rd_rel->relam == BTREE_AM_OID && index->rd_index->indkey.values[0] == attno &&
-			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) && index->rd_indcollation[0] == collation &&
-			get_op_opfamily_strategy(operator, index->rd_opfamily[0]) == BTEqualStrategyNumber;
-		index_close(index, NoLock);
-	}
-	table_close(rel, NoLock);
-	return found;
-}
-
-/* Can rows be found by this column of the level around, by few values? */
-static bool
-is_indexed(Search *search, Var *var, Oid operator, Oid collation)
-{
-	EltLeaf    *leaf;
-
-	if (!IsA(var, Var) || var->varlevelsup != 1 || var->varattno <= 0 || search->leaf->source->nchanges > MAX_ARRAY)
-		return false;
-	leaf = elt_leaf_of(search->shape, rt_fetch(var->varno, search->scope->query->rtable));
-	if (leaf == NULL || leaf->source->nchanges > MAX_ARRAY)
-		return false;
-	if (leaf->source->part != NULL)
-		return leaf->source->key != NIL && linitial_int(leaf->source->key) == var->varattno;
-	return has_index(leaf->source->relid, var->varattno, operator, collation);
-}
+static Node *touch_sublink(EltSearch *search, SubLink *link, bool conjunct);
+static Query *touch_select(EltSearch *search, Query *query, Way *way);
 
 static Node *
-strip_relabel(Node *node)
+exists(EltSearch *search, Query *query)
 {
-	while (IsA(node, RelabelType))
-		node = (Node *) ((RelabelType *) node)->arg;
-	return node;
-}
-
-static bool
-reads_outside(Node *node)
-{
-	return contain_vars_of_level(node, 1) || checkExprHasSubLink(node);
-}
-
-/* `outer = inner` as outer = ANY (ARRAY (SELECT inner)); NULL: it is not like this. */
-static Node *
-by_array(Search *search, Query *query)
-{
-	List	   *rest = NIL;
-	OpExpr	   *found = NULL;
-	ScalarArrayOpExpr *result = makeNode(ScalarArrayOpExpr);
-	SubLink    *link = makeNode(SubLink);
-	Query	   *inner = copyObject(query);
-	ListCell   *lc;
-
-	foreach(lc, elt_conjuncts(query->jointree->quals))
-	{
-		OpExpr	   *op = copyObject(lfirst(lc));
-
-		if (found != NULL || !IsA(op, OpExpr) || list_length(op->args) != 2)
-		{
-			rest = lappend(rest, op);
-			continue;
-		}
-		if (!contain_vars_of_level(linitial(op->args), 1) && OidIsValid(get_commutator(op->opno)))
-			CommuteOpExpr(op);
-		if (is_indexed(search, (Var *) strip_relabel(linitial(op->args)), op->opno, op->inputcollid) && !reads_outside(lsecond(op->args)) &&
-			OidIsValid(get_array_type(exprType(lsecond(op->args)))))
-			found = op;
-		else
-			rest = lappend(rest, op);
-	}
-	if (found == NULL)
-		return NULL;
-	inner->jointree->quals = rest == NIL ? NULL : (Node *) make_ands_explicit(rest);
-	inner->targetList = list_make1(makeTargetEntry(lsecond(found->args), 1, pstrdup("touched"), false));
-	if (elt_is_correlated(inner))
-		return NULL;
-	link->subLinkType = ARRAY_SUBLINK;
-	link->subselect = (Node *) inner;
-	link->location = -1;
-	IncrementVarSublevelsUp(linitial(found->args), -1, 1);
-	result->opno = found->opno;
-	result->opfuncid = get_opcode(found->opno);
-	result->useOr = true;
-	result->inputcollid = found->inputcollid;
-	result->args = list_make2(linitial(found->args), link);
-	result->location = -1;
-	return (Node *) result;
-}
-
-static Node *
-exists(Search *search, Query *query)
-{
-	Node	   *array = by_array(search, query);
+	Node	   *array = elt_by_array(search, query);
 	SubLink    *link = makeNode(SubLink);
 
 	if (array != NULL)
@@ -519,7 +314,7 @@ add_tree(Way *way, Node *node)
 static void
 look_into(Way *way, int rti)
 {
-	Search	   *search = way->search;
+	EltSearch	   *search = way->search;
 	RangeTblEntry *rte = rt_fetch(rti, search->scope->query->rtable);
 	Node	   *touch = NULL;
 
@@ -559,7 +354,7 @@ lead_side(Way *way, Node *side, Node *quals)
 static void
 lead_join(Way *way, JoinExpr *join)
 {
-	Search	   *search = way->search;
+	EltSearch	   *search = way->search;
 	bool		in_left = tree_contains(search, join->larg);
 	bool		in_right = tree_contains(search, join->rarg);
 	Node	   *outer = join->jointype == JOIN_RIGHT ? join->rarg : join->larg;
@@ -702,7 +497,7 @@ reduced(Way *way)
 
 /* Of a set operation the subselect that has the leaf. limited, unless NULL: there is a LIMIT above it. */
 static Query *
-branch_with_leaf(Search *search, Query *query, bool *limited)
+branch_with_leaf(EltSearch *search, Query *query, bool *limited)
 {
 	while (query->setOperations != NULL)
 	{
@@ -725,10 +520,10 @@ branch_with_leaf(Search *search, Query *query, bool *limited)
 
 /* A subselect with the leaf's delta, for EXISTS; NULL: it may differ for any row. way: unless NULL, gets what is in it. */
 static Query *
-touch_select(Search *search, Query *query, Way *way)
+touch_select(EltSearch *search, Query *query, Way *way)
 {
 	Way			own = {search};
-	Scope		scope;
+	EltScope		scope;
 	Query	   *result = NULL;
 
 	check_stack_depth();
@@ -764,34 +559,6 @@ touch_select(Search *search, Query *query, Way *way)
  * The comparison of ANY and ALL
  */
 
-typedef struct TestExpr
-{
-	List	   *targets;
-} TestExpr;
-
-static Node *
-test_mutator(Node *node, void *context)
-{
-	TestExpr   *test = context;
-
-	if (node == NULL)
-		return NULL;
-	if (IsA(node, Param) && ((Param *) node)->paramkind == PARAM_SUBLINK)
-		return copyObject((Node *) get_tle_by_resno(test->targets, ((Param *) node)->paramid)->expr);
-	return expression_tree_mutator(node, test_mutator, context);
-}
-
-/* The comparison as a condition inside the subselect. */
-static Node *
-test_inside(Node *testexpr, List *targets)
-{
-	TestExpr	test = {targets};
-	Node	   *outside = copyObject(testexpr);
-
-	IncrementVarSublevelsUp(outside, 1, 0);
-	return test_mutator(outside, &test);
-}
-
 /*
  * Are the rows that the subselect hands to the comparison those that its FROM and WHERE give, so that where the set of them differs, it does by a row that itself
  * differs there? By GROUP BY, where they consist of what is grouped by.
@@ -820,50 +587,6 @@ hands_rows_on(Query *whole, Query *query)
 	return true;
 }
 
-/* Is the comparison true or false, and never NULL? */
-static bool
-is_exact(Search *search, Query *query, Node *testexpr)
-{
-	Scope		inside = {query, search->scope};
-	ListCell   *lc;
-	ListCell   *lc2;
-
-	if (is_andclause(testexpr))
-	{
-		foreach(lc, ((BoolExpr *) testexpr)->args)
-			if (!is_exact(search, query, lfirst(lc)))
-			return false;
-		return true;
-	}
-	if (!IsA(testexpr, OpExpr) || get_op_btree_interpretation(((OpExpr *) testexpr)->opno) == NIL)
-		return false;
-	foreach(lc2, ((OpExpr *) testexpr)->args)
-	{
-		Node	   *arg = strip_relabel(lfirst(lc2));
-
-		if (IsA(arg, Param) && ((Param *) arg)->paramkind == PARAM_SUBLINK
-			? !is_notnull(search, &inside, (Node *) get_tle_by_resno(query->targetList, ((Param *) arg)->paramid)->expr)
-			: !is_notnull(search, search->scope, arg))
-			return false;
-	}
-	return true;
-}
-
-/* x op ALL (...) as NOT (x other ANY (...)): the other comparison; NULL: there is none. */
-static Node *
-negated(Node *testexpr)
-{
-	OpExpr	   *op = (OpExpr *) testexpr;
-	Oid			negator = IsA(op, OpExpr) ? get_negator(op->opno) : InvalidOid;
-
-	if (!OidIsValid(negator))
-		return NULL;
-	op = copyObject(op);
-	op->opno = negator;
-	op->opfuncid = get_opcode(negator);
-	return (Node *) op;
-}
-
 static Node *
 boolean_test(Node *condition, BoolTestType type)
 {
@@ -877,10 +600,10 @@ boolean_test(Node *condition, BoolTestType type)
 
 /* Restrict a touch to rows for which the comparison with the differing rows says something. */
 static Node *
-touch_comparison(Search *search, SubLink *link, Query *touched, Query *query, Way *way, bool conjunct)
+touch_comparison(EltSearch *search, SubLink *link, Query *touched, Query *query, Way *way, bool conjunct)
 {
 	bool		all = link->subLinkType == ALL_SUBLINK;
-	Node	   *testexpr = all ? negated(link->testexpr) : link->testexpr;
+	Node	   *testexpr = all ? elt_test_negated(link->testexpr) : link->testexpr;
 	List	   *targets = NIL;
 	bool		plain;
 	Node	   *test;
@@ -891,12 +614,12 @@ touch_comparison(Search *search, SubLink *link, Query *touched, Query *query, Wa
 	 * NULL
 	 */
 	if (testexpr == NULL)
-		test = boolean_test(test_inside(link->testexpr, query->targetList), IS_NOT_TRUE);
+		test = boolean_test(elt_test_inside(link->testexpr, query->targetList), IS_NOT_TRUE);
 	else
-		test = test_inside(testexpr, query->targetList);
+		test = elt_test_inside(testexpr, query->targetList);
 	if (!is_usable(way, test))
 		return exists(search, touched);
-	plain = testexpr != NULL && ((conjunct && !all) || is_exact(search, query, testexpr));
+	plain = testexpr != NULL && ((conjunct && !all) || elt_test_is_exact(search, query, testexpr));
 	if (testexpr == NULL || elt_is_correlated(touched))
 	{
 		elt_add_qual(touched, plain || testexpr == NULL ? test : boolean_test(test, IS_NOT_FALSE));
@@ -908,7 +631,7 @@ touch_comparison(Search *search, SubLink *link, Query *touched, Query *query, Wa
 		Node	   *array;
 
 		elt_add_qual(with_test, test);
-		array = by_array(search, with_test);
+		array = elt_by_array(search, with_test);
 		if (array != NULL)
 			return array;
 	}
@@ -931,7 +654,7 @@ touch_comparison(Search *search, SubLink *link, Query *touched, Query *query, Wa
 
 /* conjunct: it does not matter whether the subquery's result is false or NULL. NULL: any row may be touched. */
 static Node *
-touch_sublink(Search *search, SubLink *link, bool conjunct)
+touch_sublink(EltSearch *search, SubLink *link, bool conjunct)
 {
 	Query	   *query = castNode(Query, link->subselect);
 	Way			way;
@@ -957,9 +680,9 @@ touch_sublink(Search *search, SubLink *link, bool conjunct)
 
 /* Down through simple subqueries of FROM that rows pass through; search->scope is where it ends. */
 static Query *
-hanging_level(Search *search, Query *query)
+hanging_level(EltSearch *search, Query *query)
 {
-	Scope	   *scope = palloc(sizeof(Scope));
+	EltScope	   *scope = palloc(sizeof(EltScope));
 	Bitmapset  *relids = elt_relids_in((Node *) query->jointree);
 	int			rti = -1;
 
@@ -980,7 +703,7 @@ hanging_level(Search *search, Query *query)
 
 /* A condition of the WHERE clause that reads the leaf in a subquery which is the same for all rows; NULL: there is none. */
 static Node *
-constant_condition(Search *search, Query *level)
+constant_condition(EltSearch *search, Query *level)
 {
 	ListCell   *lc;
 
@@ -997,7 +720,7 @@ constant_condition(Search *search, Query *level)
 
 /* The condition at the level; NULL: any row may be touched. */
 static Node *
-touch_level(Search *search, Query *level)
+touch_level(EltSearch *search, Query *level)
 {
 	JoinExpr   *join = find_join(search, (Node *) level->jointree);
 	Way			way = {search};
@@ -1033,7 +756,7 @@ touch_level(Search *search, Query *level)
 bool
 elt_touch(EltShape *shape, Query *block, EltLeaf *leaf)
 {
-	Search		search = {shape, leaf, NULL};
+	EltSearch		search = {shape, leaf, NULL};
 	Query	   *level = hanging_level(&search, block);
 	Node	   *condition = find_join(&search, (Node *) level->jointree) == NULL ? constant_condition(&search, level) : NULL;
 	Node	   *touch;

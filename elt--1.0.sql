@@ -448,13 +448,54 @@ SELECT v.relation::text AS name,
        s.problem,
        v.on_schema_change,
        v.frozen_where,
-       v.query
+       -- the definition tells what was renamed since
+       COALESCE(pg_catalog.rtrim(pg_catalog.pg_get_viewdef(v.definition), ';'), v.query) AS query
 FROM elt.view v
 JOIN elt.node n ON n.id OPERATOR(pg_catalog.=) v.node
 CROSS JOIN LATERAL elt.view_status(v.node) s
-WHERE pg_catalog.pg_has_role(n.owner, 'USAGE');
+WHERE pg_catalog.pg_has_role(n.owner, 'USAGE')
+  AND EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) v.relation);
 COMMENT ON VIEW elt.views IS
 'The precomputed views of the caller''s roles. strategy and reason: of the last refresh. lag: since fresh_as_of. pending_rows: changes of what it reads that it does not show yet; NULL '
 'before the first refresh, and where the caller may not read a source. bytes: stored, indexes included. problem: why refreshes fail, else NULL.';
 
 GRANT SELECT ON elt.views TO PUBLIC;
+
+CREATE FUNCTION elt.explain_view(name_or_query text, OUT part integer, OUT what text, OUT strategy text, OUT reason text, OUT detail text, OUT hint text,
+                                 OUT hidden_columns text[], OUT sql text, OUT estimated_cost double precision, OUT last_ms double precision,
+                                 OUT pending_rows bigint, OUT fresh_as_of timestamptz) RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 5 AS 'MODULE_PATHNAME', 'elt_sql_explain_view';
+COMMENT ON FUNCTION elt.explain_view(text) IS
+'Tells how a precomputed view, or one with this query, follows changes; creates and runs nothing. Part 0 is all of it: incremental or full, its query with the planner''s cost, what is pending. '
+'The others are what is stored: strategy linear (changes pass through), counters (added to hidden columns), keys (changed groups are computed anew) or full; a reason code where it could be '
+'better; hints with CREATE INDEX statements; the SQL for changes of all that it reads, and its cost for the pending changes, or 100 a table. A view takes its owner''s rights, a query those '
+'to read (AccessShareLock). Errors: 42704, 42501, 55000, and the parser''s.';
+
+CREATE FUNCTION elt.on_view_dropped() RETURNS event_trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'elt_sql_view_dropped';
+COMMENT ON FUNCTION elt.on_view_dropped() IS 'event trigger: removes the rest of a precomputed view of which something was dropped';
+CREATE FUNCTION elt.on_view_altered() RETURNS event_trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'elt_sql_view_altered';
+COMMENT ON FUNCTION elt.on_view_altered() IS 'event trigger: what is stored of a precomputed view follows its name and owner';
+
+CREATE EVENT TRIGGER elt_view_dropped ON sql_drop EXECUTE FUNCTION elt.on_view_dropped();
+CREATE EVENT TRIGGER elt_view_altered ON ddl_command_end WHEN TAG IN ('ALTER VIEW', 'ALTER TABLE', 'ALTER SCHEMA') EXECUTE FUNCTION elt.on_view_altered();
+ALTER EVENT TRIGGER elt_view_dropped ENABLE ALWAYS;
+ALTER EVENT TRIGGER elt_view_altered ENABLE ALWAYS;
+
+REVOKE ALL ON FUNCTION elt.on_view_dropped(), elt.on_view_altered() FROM PUBLIC;
+
+CREATE FUNCTION elt.alter_view(name text, query text DEFAULT NULL, target_lag interval DEFAULT NULL, refresh_mode text DEFAULT NULL,
+                               on_schema_change text DEFAULT NULL, frozen_where text DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'elt_sql_alter_view';
+COMMENT ON FUNCTION elt.alter_view(text, text, interval, text, text, text) IS
+'Alters a precomputed view; what is NULL stays as it is, an empty frozen_where or a negative target_lag take it away. A query has to give the columns that the view has, and may add others at '
+'the end; the view keeps its OID, grants, comments, indexes and frozen rows, and is filled anew in the same transaction if it was filled. Resumes a suspended view. Locks: AccessExclusive on what is '
+'stored where that must be made anew; those of elt.refresh. Errors: 42P16 for other columns, those of elt.create_view and elt.refresh.';
+
+CREATE FUNCTION elt.create_view_index(name text, definition text) RETURNS regclass
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'elt_sql_create_view_index';
+COMMENT ON FUNCTION elt.create_view_index(text, text) IS
+'Creates an index for reading a precomputed view. definition: what follows the table''s name in CREATE INDEX, such as ''(day, region)'' or ''USING brin (day)''. It belongs to what is stored of '
+'the view (Share lock: readers go on, refreshes wait), serves queries of the view, and is made again when that is. Drop it with DROP INDEX. Errors: 42704, 42501, 42601, 42703 for columns '
+'that the view does not show.';

@@ -52,7 +52,7 @@ def environment(session):
     settings = ', '.join(f"{name} = {session.value(f'SHOW {name}')}" for name in SETTINGS)
     return (f"* Machine: {machine()}\n* PostgreSQL {session.value('SHOW server_version')}, elt "
             + session.value("SELECT extversion FROM pg_extension WHERE extname = 'elt'")
-            + f'\n* Settings: {settings}; work_mem = 256MB for loads and what they are compared with\n')
+            + f'\n* Settings: {settings}; work_mem = 256MB for loads, refreshes and what they are compared with\n')
 
 
 def document(rows, session):

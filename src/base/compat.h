@@ -12,6 +12,7 @@
 #include "access/htup_details.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
 #include "miscadmin.h"
@@ -54,6 +55,17 @@ elt_check_rte_permissions(Query *query, RangeTblEntry *rte)
 #else
 	(void) query;
 	(void) ExecCheckRTPerms(list_make1(rte), true);
+#endif
+}
+
+/* Check the current user's rights to run a plan. */
+static inline void
+elt_check_plan_permissions(PlannedStmt *plan)
+{
+#if PG_VERSION_NUM >= 160000
+	(void) ExecCheckPermissions(plan->rtable, plan->permInfos, true);
+#else
+	(void) ExecCheckRTPerms(plan->rtable, true);
 #endif
 }
 
@@ -114,6 +126,18 @@ elt_drop_group_rte(Query *query)
 	query->hasGroupRTE = false;
 #else
 	(void) query;
+#endif
+}
+
+/* Is a foreign key enforced? From 18 on there are others. */
+static inline bool
+elt_constraint_enforced(Form_pg_constraint constraint)
+{
+#if PG_VERSION_NUM >= 180000
+	return constraint->conenforced;
+#else
+	(void) constraint;
+	return true;
 #endif
 }
 

@@ -461,3 +461,20 @@ elt_plan_run_into(EltPlan *plan, EltBag *bags, int nbags, Tuplestorestate *out, 
 
 	run_for_rows(&run, out, outdesc, nrows);
 }
+
+double
+elt_plan_rows(EltPlan *plan)
+{
+	PlannedStmt *last = llast_node(PlannedStmt, plan->statements);
+
+	return last->planTree != NULL ? last->planTree->plan_rows : 0;
+}
+
+void
+elt_plan_check_permissions(EltPlan *plan)
+{
+	ListCell   *lc;
+
+	foreach(lc, plan->statements)
+		elt_check_plan_permissions(lfirst_node(PlannedStmt, lc));
+}

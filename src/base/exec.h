@@ -54,6 +54,12 @@ extern double elt_plan_cost(EltPlan *plan);
 extern void elt_plan_run(EltPlan *plan, EltBag *bags, int nbags, EltExecCounts *counts);
 extern void elt_plan_run_into(EltPlan *plan, EltBag *bags, int nbags, Tuplestorestate *out, TupleDesc *outdesc, uint64 *nrows);
 
+/* and how many rows */
+extern double elt_plan_rows(EltPlan *plan);
+
+/* An error unless the current user has the rights that running it takes. */
+extern void elt_plan_check_permissions(EltPlan *plan);
+
 /* An error where row-level security of the relation applies to the current user: changes are read without policies. */
 extern void elt_check_row_security(Oid relid);
 

@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/analyze.h"
 #include "parser/parsetree.h"
@@ -266,6 +267,24 @@ check_canonical(const char *kind, const char *name, Query *query, const char *sq
 	}
 }
 
+/*
+ * The deparser leaves names unqualified where a query reads one relation only: "ORDER BY b" is then read as an output column of that name, if there is one.
+ */
+char *
+elt_deparse(Query *query)
+{
+	if (list_length(query->rtable) == 1)
+	{
+		RangeTblEntry *rte = makeNode(RangeTblEntry);
+
+		rte->rtekind = RTE_RESULT;
+		rte->eref = makeAlias("nothing", NIL);
+		query = memcpy(palloc(sizeof(Query)), query, sizeof(Query));
+		query->rtable = lappend(list_copy(query->rtable), rte);
+	}
+	return pg_get_querydef(query, false);
+}
+
 char *
 elt_query_canonical(const char *kind, const char *name, Query *query)
 {
@@ -277,7 +296,7 @@ elt_query_canonical(const char *kind, const char *name, Query *query)
 	elt_pin_setting("DateStyle", "ISO");
 	elt_pin_setting("IntervalStyle", "postgres");
 	elt_pin_setting("extra_float_digits", "1");
-	sql = pg_get_querydef(query, false);
+	sql = elt_deparse(query);
 	check_canonical(kind, name, query, sql);
 	AtEOXact_GUC(false, guc_nest_level);
 	return sql;

@@ -27,4 +27,6 @@ extern void elt_query_check_columns(const char *kind, const char *name, Query *q
  */
 extern char *elt_query_canonical(const char *kind, const char *name, Query *query);
 
+extern char *elt_deparse(Query *query);
+
 #endif

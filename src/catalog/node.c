@@ -106,16 +106,7 @@ elt_node_insert(EltNode *node)
 }
 
 void
-elt_node_delete(int32 id)
-{
-	ScanKeyData key;
-
-	elt_key_int4(&key, A_ID, id);
-	elt_table_delete("node", "node_pkey", 1, &key);
-}
-
-void
-elt_node_rename(int32 id, const char *name)
+elt_node_update(const EltNode *node)
 {
 	Relation	rel = elt_table_open("node", RowExclusiveLock);
 	Datum		values[A_CREATED] = {0};
@@ -125,18 +116,28 @@ elt_node_rename(int32 id, const char *name)
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	elt_key_int4(&key, A_ID, id);
+	elt_key_int4(&key, A_ID, node->id);
 	scan = elt_table_scan(rel, "node_pkey", 1, &key, NULL);
 	tuple = systable_getnext(scan);
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "node %d does not exist", id);
-	values[A_NAME - 1] = CStringGetTextDatum(name);
-	replace[A_NAME - 1] = true;
+		elog(ERROR, "node %d does not exist", node->id);
+	values[A_NAME - 1] = CStringGetTextDatum(node->name);
+	values[A_OWNER - 1] = ObjectIdGetDatum(node->owner);
+	replace[A_NAME - 1] = replace[A_OWNER - 1] = true;
 	tuple = heap_modify_tuple(tuple, RelationGetDescr(rel), values, nulls, replace);
 	CatalogTupleUpdate(rel, &tuple->t_self, tuple);
 	systable_endscan(scan);
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
+}
+
+void
+elt_node_delete(int32 id)
+{
+	ScanKeyData key;
+
+	elt_key_int4(&key, A_ID, id);
+	elt_table_delete("node", "node_pkey", 1, &key);
 }
 
 /* Names that share a hash wait for each other, which does no harm. */

@@ -18,7 +18,7 @@ extern EltNode *elt_node_by_id(int32 id);
 extern char *elt_node_name(int32 id);
 
 extern void elt_node_insert(EltNode *node); /* sets id */
-extern void elt_node_rename(int32 id, const char *name);
+extern void elt_node_update(const EltNode *node);	/* name and owner */
 extern void elt_node_delete(int32 id);
 
 /* Nobody else makes a node of this name until the transaction ends. */

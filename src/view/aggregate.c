@@ -7,6 +7,7 @@
  *
  *	  count(x)			rows that are not NULL
  *	  sum, avg			the sum, and rows that are not NULL; numeric also: rows that are NaN, and where its display scale varies, rows of each scale
+ *	  var..., stddev...	the same and the sum of squares
  *	  bool_and, bool_or rows that are false, or true, and rows that are not NULL
  *	  min, max			the extreme itself: when rows as extreme as it are removed, the group is computed anew
  *
@@ -66,15 +67,18 @@ input_column(AggPlan *plan, Node *expr)
 /*
  * Are values that are equal the same, byte for byte? With one scale, also numerics are.
  */
-static bool
-is_exact_type(Oid type, int32 typmod, Oid collation)
+bool
+elt_is_exact_type(Oid type, int32 typmod, Oid collation)
 {
 	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY);
 	Oid			proc;
 
-	/* of any length, they are equal whatever blanks they end with */
-	if (getBaseTypeAndTypmod(type, &typmod) == BPCHAROID && typmod < 0)
-		return false;
+	/*
+	 * padded to one length, equal strings are the same; of any length, they
+	 * are equal whatever blanks they end with
+	 */
+	if (getBaseTypeAndTypmod(type, &typmod) == BPCHAROID)
+		return typmod > 0 && OidIsValid(collation) && get_collation_isdeterministic(collation);
 	if (!OidIsValid(entry->btree_opf))
 		return false;
 	proc = get_opfamily_proc(entry->btree_opf, entry->btree_opintype, entry->btree_opintype, BTEQUALIMAGE_PROC);
@@ -143,6 +147,7 @@ scales_of_function(Query *query, Oid function, List *args, List **scales)
 		case F_NUMERIC_ADD:
 		case F_NUMERIC_SUB:
 		case F_NUMERIC_MUL:
+		case F_NUMERIC_MOD:
 			return combine_scales(query, function, args, scales);
 		case F_NUMERIC_UMINUS:
 		case F_NUMERIC_UPLUS:
@@ -195,6 +200,11 @@ scales_of(Query *query, Node *node, List **scales)
 				if (!scales_of(query, (Node *) lfirst_node(CaseWhen, lc)->result, scales))
 				return false;
 			return ((CaseExpr *) node)->defresult == NULL || scales_of(query, (Node *) ((CaseExpr *) node)->defresult, scales);
+		case T_MinMaxExpr:
+			foreach(lc, ((MinMaxExpr *) node)->args)
+				if (!scales_of(query, lfirst(lc), scales))
+				return false;
+			return true;
 		case T_CoalesceExpr:
 			foreach(lc, ((CoalesceExpr *) node)->args)
 				if (!scales_of(query, lfirst(lc), scales))
@@ -237,8 +247,8 @@ add_counter(AggPlan *plan, Oid type, const char *sql_type, char *init, char *del
 static EltCounter *
 count_where(AggPlan *plan, const char *condition)
 {
-	return add_counter(plan, INT8OID, "bigint", psprintf("pg_catalog.count(*) FILTER (WHERE %s)", condition),
-					   psprintf("COALESCE(pg_catalog.sum(_elt_w) FILTER (WHERE %s), 0)::bigint", condition), "0");
+	return add_counter(plan, INT8OID, "bigint", psprintf("count(*) FILTER (WHERE %s)", condition),
+					   psprintf("COALESCE(sum(_elt_w) FILTER (WHERE %s), 0)::bigint", condition), "0");
 }
 
 static char *
@@ -247,60 +257,133 @@ also(const char *condition, const char *filter)
 	return filter == NULL ? pstrdup(condition) : psprintf("%s AND %s", condition, filter);
 }
 
-/* A sum of integers or numerics; its text, and that of the number of rows in it. */
+/* What is kept of a number's values that are not NULL, as SQL over counters. */
+typedef struct Moments
+{
+	char	   *count;
+	char	   *sum;			/* without NaN, with the digits that sum()
+								 * shows */
+	char	   *nan;			/* rows that are NaN; NULL: there are none */
+	char	   *scale;			/* digits; NULL: of integers */
+	char	   *value;			/* the value as numeric, over elt_in */
+	char	   *finite;			/* FILTER clause for values that are not NaN */
+} Moments;
+
+static char *
+filter_clause(const char *condition)
+{
+	return condition == NULL ? pstrdup("") : psprintf(" FILTER (WHERE %s)", condition);
+}
+
+/* The scale that sum() shows: the highest one of which there are rows. */
+static char *
+plan_scale(AggPlan *plan, const char *x, const char *filter, List *scales)
+{
+	StringInfoData scale;
+
+	list_sort(scales, list_int_cmp);
+	if (list_length(scales) == 1)
+		return psprintf("%d", linitial_int(scales));
+	initStringInfo(&scale);
+	appendStringInfoString(&scale, "CASE");
+	for (int i = list_length(scales) - 1; i >= 0; i--)
+	{
+		EltCounter *rows = count_where(plan, also(psprintf("scale(%s) = %d", x, list_nth_int(scales, i)), filter));
+
+		appendStringInfo(&scale, " WHEN %s > 0 THEN %d", rows->name, list_nth_int(scales, i));
+	}
+	appendStringInfoString(&scale, " ELSE 0 END");
+	return scale.data;
+}
+
+static EltCounter *
+plan_total(AggPlan *plan, const char *value, const char *clause)
+{
+	return add_counter(plan, NUMERICOID, "numeric", psprintf("COALESCE(sum(%s)%s, 0)", value, clause),
+					   psprintf("COALESCE(sum(_elt_w::numeric * (%s))%s, 0)", value, clause), "0");
+}
+
 static bool
-plan_sum(AggPlan *plan, Aggref *aggref, const char *x, const char *filter, char **sum, char **count)
+plan_moments(AggPlan *plan, Aggref *aggref, const char *x, const char *filter, Moments *m)
 {
 	Node	   *arg = (Node *) linitial_node(TargetEntry, aggref->args)->expr;
 	Oid			type = exprType(arg);
 	List	   *scales = NIL;
-	EltCounter *present = NULL;
-	EltCounter *total;
-	EltCounter *nan;
-	StringInfoData scale;
-	char	   *condition;
 
-	if (type == NUMERICOID && (!scales_of(plan->query, arg, &scales) || list_length(scales) > MAX_SCALES))
+	if (type != INT2OID && type != INT4OID && type != INT8OID &&
+		(type != NUMERICOID || !scales_of(plan->query, arg, &scales) || scales == NIL || list_length(scales) > MAX_SCALES))
 		return false;
-	present = count_where(plan, also(psprintf("%s IS NOT NULL", x), filter));
-	*count = present->name;
-	if (type == INT2OID || type == INT4OID)
+	memset(m, 0, sizeof(*m));
+	m->count = count_where(plan, also(psprintf("%s IS NOT NULL", x), filter))->name;
+	m->value = psprintf("%s::numeric", x);
+	m->finite = filter_clause(type == NUMERICOID ? also(psprintf("%s <> 'NaN'::numeric", x), filter) : filter);
+	if (type == NUMERICOID)
 	{
-		condition = filter == NULL ? "" : psprintf(" FILTER (WHERE %s)", filter);
-		total = add_counter(plan, INT8OID, "bigint", psprintf("COALESCE(pg_catalog.sum(%s)%s, 0)", x, condition),
-							psprintf("COALESCE(pg_catalog.sum(_elt_w OPERATOR(pg_catalog.*) %s)%s, 0)::bigint", x, condition), "0");
-		*sum = total->name;
-		return true;
+		m->nan = count_where(plan, also(psprintf("%s = 'NaN'::numeric", x), filter))->name;
+		m->scale = plan_scale(plan, x, filter, scales);
+		m->sum = psprintf("round(%s, %s)", plan_total(plan, x, m->finite)->name, m->scale);
 	}
-	if (type == INT8OID)
-	{
-		condition = filter == NULL ? "" : psprintf(" FILTER (WHERE %s)", filter);
-		total = add_counter(plan, NUMERICOID, "numeric", psprintf("COALESCE(pg_catalog.sum(%s)%s, 0)", x, condition),
-							psprintf("COALESCE(pg_catalog.sum(_elt_w::numeric OPERATOR(pg_catalog.*) %s::numeric)%s, 0)", x, condition), "0");
-		*sum = total->name;
-		return true;
-	}
-	condition = psprintf(" FILTER (WHERE %s)", also(psprintf("%s OPERATOR(pg_catalog.<>) 'NaN'::numeric", x), filter));
-	total = add_counter(plan, NUMERICOID, "numeric", psprintf("COALESCE(pg_catalog.sum(%s)%s, 0)", x, condition),
-						psprintf("COALESCE(pg_catalog.sum(_elt_w::numeric OPERATOR(pg_catalog.*) %s)%s, 0)", x, condition), "0");
-	nan = count_where(plan, also(psprintf("%s OPERATOR(pg_catalog.=) 'NaN'::numeric", x), filter));
-	initStringInfo(&scale);
-	list_sort(scales, list_int_cmp);
-	if (list_length(scales) == 1)
-		appendStringInfo(&scale, "%d", linitial_int(scales));
+	else if (type == INT8OID)
+		m->sum = plan_total(plan, m->value, m->finite)->name;
 	else
-	{
-		appendStringInfoString(&scale, "CASE");
-		for (int i = list_length(scales) - 1; i >= 0; i--)
-		{
-			EltCounter *rows = count_where(plan, also(psprintf("pg_catalog.scale(%s) OPERATOR(pg_catalog.=) %d", x, list_nth_int(scales, i)), filter));
-
-			appendStringInfo(&scale, " WHEN %s OPERATOR(pg_catalog.>) 0 THEN %d", rows->name, list_nth_int(scales, i));
-		}
-		appendStringInfoString(&scale, " ELSE 0 END");
-	}
-	*sum = psprintf("CASE WHEN %s OPERATOR(pg_catalog.>) 0 THEN 'NaN'::numeric ELSE pg_catalog.round(%s, %s) END", nan->name, total->name, scale.data);
+		m->sum = add_counter(plan, INT8OID, "bigint", psprintf("COALESCE(sum(%s)%s, 0)", x, m->finite),
+							 psprintf("COALESCE(sum(_elt_w * %s)%s, 0)::bigint", x, m->finite), "0")->name;
 	return true;
+}
+
+/* CASE: NULL of fewer rows than that, NaN where there is one, else the value */
+static char *
+of_moments(Moments *m, int rows, const char *value)
+{
+	return psprintf("CASE WHEN %s < %d THEN NULL%s ELSE %s END", m->count, rows,
+					m->nan == NULL ? "" : psprintf(" WHEN %s > 0 THEN 'NaN'::numeric", m->nan), value);
+}
+
+/*
+ * Variance and standard deviation, digit by digit as PostgreSQL computes them from the moments: the square root there has the variance's digits, so it is
+ * taken of more and rounded.
+ */
+static char *
+plan_variance(AggPlan *plan, Moments *m, const char *name)
+{
+	bool		population = strstr(name, "_pop") != NULL;
+	EltCounter *squares = plan_total(plan, psprintf("%s * %s", m->value, m->value), m->finite);
+	char	   *sxx = m->scale != NULL ? psprintf("round(%s, 2 * (%s))", squares->name, m->scale) : squares->name;
+	char	   *n = psprintf("%s::numeric", m->count);
+	char	   *sx = psprintf("(%s)::numeric", m->sum);
+	char	   *above = psprintf("(%s * %s - %s * %s)", n, sxx, sx, sx);
+	char	   *variance = psprintf("%s / (%s * %s)", above, n, population ? n : psprintf("(%s - 1)", n));
+	char	   *value = variance;
+
+	if (strncmp(name, "stddev", 6) == 0)
+		value = psprintf("(SELECT round(sqrt(round(v, scale(v) + 30)), scale(v)) FROM (SELECT %s AS v) AS q)", variance);
+	return of_moments(m, population ? 1 : 2, psprintf("CASE WHEN %s <= 0 THEN 0::numeric ELSE %s END", above, value));
+}
+
+/* The text for sum, avg, variance and the like; NULL: it cannot be told. */
+static char *
+plan_number(AggPlan *plan, Aggref *aggref, const char *name, const char *x, const char *filter)
+{
+	Moments		m;
+
+	if (!plan_moments(plan, aggref, x, filter, &m))
+		return NULL;
+	if (strcmp(name, "sum") == 0)
+		return of_moments(&m, 1, m.sum);
+	if (strcmp(name, "avg") == 0)
+		return of_moments(&m, 1, psprintf("(%s)::numeric / %s::numeric", m.sum, m.count));
+	return plan_variance(plan, &m, name);
+}
+
+static bool
+is_number_aggregate(const char *name)
+{
+	static const char *const names[] = {"sum", "avg", "variance", "var_samp", "var_pop", "stddev", "stddev_samp", "stddev_pop", NULL};
+
+	for (int i = 0; names[i] != NULL; i++)
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	return false;
 }
 
 static bool
@@ -314,15 +397,15 @@ plan_extreme(AggPlan *plan, Aggref *aggref, const char *x, const char *filter, c
 
 	if (aggref->aggtype != exprType(arg) || !OidIsValid(entry->lt_opr) || !OidIsValid(entry->gt_opr))
 		return false;
-	if (!is_exact_type(exprType(arg), exprTypmod(arg), exprCollation(arg)) &&
+	if (!elt_is_exact_type(exprType(arg), exprTypmod(arg), exprCollation(arg)) &&
 		!(exprType(arg) == NUMERICOID && scales_of(plan->query, arg, &scales) && list_length(scales) == 1))
 		return false;
 	counter = add_counter(plan, exprType(arg), format_type_with_typemod(exprType(arg), exprTypmod(arg)),
-						  psprintf("pg_catalog.%s(%s)%s", name, x, filter == NULL ? "" : psprintf(" FILTER (WHERE %s)", filter)),
-						  psprintf("pg_catalog.%s(%s) FILTER (WHERE %s)", name, x, also("_elt_w OPERATOR(pg_catalog.>) 0", filter)), NULL);
+						  psprintf("%s(%s)%s", name, x, filter == NULL ? "" : psprintf(" FILTER (WHERE %s)", filter)),
+						  psprintf("%s(%s) FILTER (WHERE %s)", name, x, also("_elt_w > 0", filter)), NULL);
 	counter->typmod = exprTypmod(arg);
 	counter->collation = exprCollation(arg);
-	counter->extreme = psprintf("pg_catalog.%s(%s) FILTER (WHERE %s)", name, x, also("_elt_w OPERATOR(pg_catalog.<) 0", filter));
+	counter->extreme = psprintf("%s(%s) FILTER (WHERE %s)", name, x, also("_elt_w < 0", filter));
 	/* more extreme than */
 	counter->beyond = elt_operator_name(strcmp(name, "max") == 0 ? entry->gt_opr : entry->lt_opr);
 	*final = counter->name;
@@ -338,7 +421,6 @@ plan_counters(AggPlan *plan, Aggref *aggref)
 	char	   *x = NULL;
 	char	   *sum;
 	char	   *count;
-	Oid			type = InvalidOid;
 	char	   *final;
 
 	if (get_func_namespace(aggref->aggfnoid) != PG_CATALOG_NAMESPACE || aggref->aggkind != AGGKIND_NORMAL || aggref->aggvariadic ||
@@ -349,21 +431,11 @@ plan_counters(AggPlan *plan, Aggref *aggref)
 	if (aggref->aggstar)
 		return filter == NULL ? pstrdup("_elt_n") : count_where(plan, filter)->name;
 	if (aggref->args != NIL)
-	{
-		type = exprType((Node *) linitial_node(TargetEntry, aggref->args)->expr);
 		x = psprintf("i%d", input_column(plan, (Node *) linitial_node(TargetEntry, aggref->args)->expr));
-	}
 	if (strcmp(name, "count") == 0)
 		return count_where(plan, also(psprintf("%s IS NOT NULL", x), filter))->name;
-	if ((strcmp(name, "sum") == 0 || strcmp(name, "avg") == 0) &&
-		(type == INT2OID || type == INT4OID || type == INT8OID || type == NUMERICOID))
-	{
-		if (!plan_sum(plan, aggref, x, filter, &sum, &count))
-			return NULL;
-		if (strcmp(name, "sum") == 0)
-			return psprintf("CASE WHEN %s OPERATOR(pg_catalog.>) 0 THEN %s END", count, sum);
-		return psprintf("CASE WHEN %s OPERATOR(pg_catalog.>) 0 THEN (%s)::numeric OPERATOR(pg_catalog./) %s::numeric END", count, sum, count);
-	}
+	if (is_number_aggregate(name))
+		return plan_number(plan, aggref, name, x, filter);
 	if ((strcmp(name, "min") == 0 || strcmp(name, "max") == 0) && plan_extreme(plan, aggref, x, filter, &final))
 		return final;
 	if (strcmp(name, "bool_and") == 0 || strcmp(name, "every") == 0 || strcmp(name, "bool_or") == 0)
@@ -372,9 +444,42 @@ plan_counters(AggPlan *plan, Aggref *aggref)
 
 		count = count_where(plan, also(psprintf("%s IS NOT NULL", x), filter))->name;
 		sum = count_where(plan, also(psprintf("%s IS %s", x, is_or ? "TRUE" : "FALSE"), filter))->name;
-		return psprintf("CASE WHEN %s OPERATOR(pg_catalog.>) 0 THEN %s OPERATOR(pg_catalog.%s) 0 END", count, sum, is_or ? ">" : "=");
+		return psprintf("CASE WHEN %s > 0 THEN %s %s 0 END", count, sum, is_or ? ">" : "=");
 	}
 	return NULL;
+}
+
+/* EXTRACT of a field that is a whole number: it has no digits after the point. */
+static bool
+is_whole_extract(Query *query, Node *node)
+{
+	static const char *const fields[] = {"year", "isoyear", "quarter", "month", "week", "day", "dow", "isodow", "doy", "hour", "minute", "decade", "century",
+	"millennium", NULL};
+	FuncExpr   *function = (FuncExpr *) node;
+	Const	   *field;
+	char	   *name;
+
+	while (IsA(node, Var) && ((Var *) node)->varlevelsup == 0 && rt_fetch(((Var *) node)->varno, query->rtable)->rtekind == RTE_SUBQUERY)
+	{
+		Query	   *below = rt_fetch(((Var *) node)->varno, query->rtable)->subquery;
+
+		if (below->setOperations != NULL)
+			return false;
+		node = (Node *) get_tle_by_resno(below->targetList, ((Var *) node)->varattno)->expr;
+		query = below;
+		function = (FuncExpr *) node;
+	}
+	if (!IsA(node, FuncExpr) || (function->funcid != F_EXTRACT_TEXT_DATE && function->funcid != F_EXTRACT_TEXT_TIMESTAMP &&
+								 function->funcid != F_EXTRACT_TEXT_TIMESTAMPTZ))
+		return false;
+	field = linitial(function->args);
+	if (!IsA(field, Const) || field->constisnull)
+		return false;
+	name = TextDatumGetCString(field->constvalue);
+	for (int i = 0; fields[i] != NULL; i++)
+		if (strcmp(fields[i], name) == 0)
+			return true;
+	return false;
 }
 
 /* Can a group's row stay while rows come and go? Not where its key could then show another of several equal values. */
@@ -387,9 +492,11 @@ keys_are_exact(AggPlan *plan, List *keys)
 	{
 		List	   *scales = NIL;
 
-		if (is_exact_type(exprType(lfirst(lc)), exprTypmod(lfirst(lc)), exprCollation(lfirst(lc))))
+		if (elt_is_exact_type(exprType(lfirst(lc)), exprTypmod(lfirst(lc)), exprCollation(lfirst(lc))))
 			continue;
 		if (exprType(lfirst(lc)) == NUMERICOID && scales_of(plan->query, lfirst(lc), &scales) && list_length(scales) == 1)
+			continue;
+		if (is_whole_extract(plan->query, lfirst(lc)))
 			continue;
 		return false;
 	}

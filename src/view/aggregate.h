@@ -11,4 +11,7 @@
  */
 extern List *elt_aggregate_plan(EltPart *part, EltGrouped *grouped, Query *query);
 
+/* Are values of a type that are equal the same, byte for byte? */
+extern bool elt_is_exact_type(Oid type, int32 typmod, Oid collation);
+
 #endif

@@ -4,6 +4,7 @@
  *
  *	  core leaf i changed		f(core before i new, i delta, after i old; appended new)
  *	  appended leaf j changed	f(core old; before j new, j new, after j was) - f(core old; before j new, j was, after j was), for rows that j touches
+ *	  what was old				f(new) - f(delta), as terms of their own
  *	  now() moved				f(new, now) where it did not hold then - f(new, then) where it does not hold now; the others are taken at then
  *
  * A state is put in by making the leaf's range table entry a reference to a CTE of that name; weights come up through simple subqueries and are multiplied.
@@ -13,6 +14,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "executor/nodeHash.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -26,6 +28,7 @@
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
+#include "base/query.h"
 #include "view/block.h"
 #include "view/delta.h"
 #include "view/stack.h"
@@ -33,7 +36,7 @@
 char *
 elt_query_text(Query *query)
 {
-	char	   *sql = pg_get_querydef(query, false);
+	char	   *sql = elt_deparse(query);
 	int			len = strlen(sql);
 
 	while (len > 0 && (sql[len - 1] == ';' || sql[len - 1] == ' '))
@@ -53,18 +56,6 @@ List *
 elt_conjuncts(Node *quals)
 {
 	return quals == NULL ? NIL : IsA(quals, List) ? (List *) quals : make_ands_implicit((Expr *) quals);
-}
-
-List *
-elt_conjuncts_without_sublinks(Node *quals)
-{
-	List	   *result = NIL;
-	ListCell   *lc;
-
-	foreach(lc, elt_conjuncts(quals))
-		if (!checkExprHasSubLink(lfirst(lc)))
-		result = lappend(result, copyObject(lfirst(lc)));
-	return result;
 }
 
 /*
@@ -124,8 +115,9 @@ typedef struct States
 	EltState   *of;				/* by leaf number */
 } States;
 
+/* extra: a last column, or NULL. */
 static void
-read_state(RangeTblEntry *rte, EltSource *source, const char *state, bool weighted)
+read_state(RangeTblEntry *rte, EltSource *source, const char *state, const char *extra)
 {
 	List	   *names = NIL;
 
@@ -136,8 +128,8 @@ read_state(RangeTblEntry *rte, EltSource *source, const char *state, bool weight
 
 		names = lappend(names, makeString(pstrdup(name[0] == '\0' ? "" : given ? strVal(list_nth(rte->eref->colnames, i)) : name)));
 	}
-	if (weighted)
-		names = lappend(names, makeString(pstrdup(ELT_WEIGHT_COLUMN)));
+	if (extra != NULL)
+		names = lappend(names, makeString(pstrdup(extra)));
 	elt_clear_rte_permissions(rte);
 	rte->rtekind = RTE_CTE;
 	rte->relid = InvalidOid;
@@ -148,6 +140,156 @@ read_state(RangeTblEntry *rte, EltSource *source, const char *state, bool weight
 	rte->ctelevelsup = 0;
 	rte->alias = makeAlias(rte->eref->aliasname, names);
 	rte->eref = makeAlias(rte->eref->aliasname, copyObject(names));
+}
+
+/* The leaf of an entry, and what state it reads; NULL: it is none. */
+static EltLeaf *
+state_of(States *states, RangeTblEntry *rte, EltState *state)
+{
+	const char *label = rte->enrname;
+	EltLeaf    *leaf;
+
+	if (label == NULL || strncmp(label, "cte ", 4) == 0 || strchr(label, ' ') == NULL)
+		return NULL;
+	leaf = list_nth(states->shape->leaves, atoi(strchr(label, ' ') + 1) - 1);
+	*state = states->of[leaf->number];
+	if (strncmp(label, "touch", 5) == 0)
+		*state = ELT_DELTA;
+	else if (strncmp(label, "flip", 4) == 0)
+		*state = *state == ELT_NEW ? ELT_WAS : ELT_NEW;
+	return leaf;
+}
+
+/*
+ * What a table was, as a plain union that the planner sees through: rows that are and rows that were removed, and beside it the condition that a row that is was
+ * not added.
+ */
+
+typedef enum Placed
+{
+	ELSEWHERE,
+	HERE,						/* to be placed further up */
+	PLACED,
+	NOWHERE
+} Placed;
+
+static void
+add_conjunct(Node **quals, Node *qual)
+{
+	*quals = *quals == NULL ? qual : (Node *) makeBoolExpr(AND_EXPR, lappend(list_copy(elt_conjuncts(*quals)), qual), -1);
+}
+
+/* Put a condition on an entry where it applies to the entry's own rows. */
+static Placed
+place(Node *node, int rti, Node *qual)
+{
+	JoinExpr   *join;
+	Placed		found = ELSEWHERE;
+	bool		nullable;
+	ListCell   *lc;
+
+	if (IsA(node, RangeTblRef))
+		return ((RangeTblRef *) node)->rtindex == rti ? HERE : ELSEWHERE;
+	if (IsA(node, FromExpr))
+	{
+		foreach(lc, ((FromExpr *) node)->fromlist)
+			if ((found = place(lfirst(lc), rti, qual)) != ELSEWHERE)
+			break;
+		if (found == HERE)
+			add_conjunct(&((FromExpr *) node)->quals, qual);
+		return found == HERE ? PLACED : found;
+	}
+	join = castNode(JoinExpr, node);
+	found = place(join->larg, rti, qual);
+	nullable = join->jointype == JOIN_RIGHT;
+	if (found == ELSEWHERE)
+	{
+		found = place(join->rarg, rti, qual);
+		nullable = join->jointype == JOIN_LEFT;
+	}
+	if (found != HERE)
+		return found;
+	if (join->jointype == JOIN_FULL)
+		return NOWHERE;
+	if (join->jointype != JOIN_INNER && !nullable)
+		return HERE;
+	add_conjunct(&join->quals, qual);
+	return PLACED;
+}
+
+/* A hash table of the keys that were added has to fit into memory, else they would be read through for each row. */
+void
+elt_expect_changes(EltSource *source, double nchanges)
+{
+	ListCell   *lc;
+
+	source->nchanges = nchanges;
+	source->flat_was = nchanges > 0 && source->key != NIL && nchanges * (40 + 40 * list_length(source->key)) < get_hash_memory_limit();
+	if (source->part != NULL)
+		foreach(lc, source->key)
+			source->flat_was &= source->part->columns[lfirst_int(lc) - 1].notnull;
+}
+
+/* x is not current, or its key is not among the added ones. */
+static Node *
+was_not_added(EltSource *source, RangeTblEntry *rte, int rti)
+{
+	Node	   *current = (Node *) makeVar(rti, list_length(source->names) + 1, BOOLOID, -1, InvalidOid, 0);
+	SubLink    *link = makeNode(SubLink);
+	EltColumn  *columns = palloc0(sizeof(EltColumn) * list_length(source->key));
+	List	   *tests = NIL;
+	Query	   *added;
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, source->key)
+		columns[n++].name = strVal(list_nth(source->names, lfirst_int(lc) - 1));
+	added = elt_select_from_input(psprintf("elt_added_%d", source->number), columns, n);
+	n = 0;
+	foreach(lc, source->key)
+	{
+		Param	   *param = makeNode(Param);
+		Oid			equals;
+
+		elt_source_column(source, lfirst_int(lc), &param->paramtype, &param->paramtypmod, &param->paramcollid, &equals);
+		param->paramkind = PARAM_SUBLINK;
+		param->paramid = ++n;
+		param->location = -1;
+		added->targetList = lappend(added->targetList,
+									makeTargetEntry((Expr *) makeVar(1, n, param->paramtype, param->paramtypmod, param->paramcollid, 0),
+													n, pstrdup(columns[n - 1].name), false));
+		tests = lappend(tests, make_opclause(equals, BOOLOID, false,
+											 (Expr *) makeVar(rti, lfirst_int(lc), param->paramtype, param->paramtypmod, param->paramcollid, 0),
+											 (Expr *) param, InvalidOid, param->paramcollid));
+	}
+	link->subLinkType = ANY_SUBLINK;
+	link->testexpr = (Node *) make_ands_explicit(tests);
+	link->operName = list_make1(makeString("="));
+	link->subselect = (Node *) added;
+	link->location = -1;
+	return (Node *) makeBoolExpr(OR_EXPR, list_make2(makeBoolExpr(NOT_EXPR, list_make1(current), -1),
+													 makeBoolExpr(NOT_EXPR, list_make1(link), -1)), -1);
+}
+
+static void
+flatten_was(States *states, Query *query)
+{
+	Bitmapset  *relids = elt_relids_in((Node *) query->jointree);
+	int			rti = -1;
+
+	while ((rti = bms_next_member(relids, rti)) >= 0)
+	{
+		RangeTblEntry *rte = rt_fetch(rti, query->rtable);
+		EltState	state;
+		EltLeaf    *leaf = state_of(states, rte, &state);
+
+		if (leaf == NULL || state != ELT_WAS || !leaf->source->flat_was ||
+			place((Node *) query->jointree, rti, was_not_added(leaf->source, rte, rti)) != PLACED)
+			continue;
+		query->hasSubLinks = true;
+		read_state(rte, leaf->source, "both", "_elt_cur");
+		rte->enrname = NULL;
+	}
 }
 
 static bool
@@ -161,29 +303,25 @@ states_walker(Node *node, void *context)
 	{
 		static const char *const names[] = {"new", "delta", "old", "was"};
 		RangeTblEntry *rte = (RangeTblEntry *) node;
-		const char *label = rte->enrname;
-		EltLeaf    *leaf;
 		EltState	state;
+		EltLeaf    *leaf = state_of(states, rte, &state);
 
-		if (label == NULL || strncmp(label, "cte ", 4) == 0 || strchr(label, ' ') == NULL)
+		if (leaf == NULL)
 			return false;
-		leaf = list_nth(states->shape->leaves, atoi(strchr(label, ' ') + 1) - 1);
-		state = states->of[leaf->number];
-		if (strncmp(label, "touch", 5) == 0)
-			state = ELT_DELTA;
-		else if (strncmp(label, "flip", 4) == 0)
-			state = state == ELT_NEW ? ELT_WAS : ELT_NEW;
 		if (state == ELT_NEW && leaf->source->part == NULL)
 		{
 			rte->enrname = NULL;
 			return false;
 		}
 		/* of a bag the weight is always there */
-		read_state(rte, leaf->source, names[state], state == ELT_DELTA || state == ELT_OLD);
+		read_state(rte, leaf->source, names[state], state == ELT_DELTA || state == ELT_OLD ? ELT_WEIGHT_COLUMN : NULL);
 		return false;
 	}
 	if (IsA(node, Query))
+	{
+		flatten_was(states, (Query *) node);
 		return query_tree_walker((Query *) node, states_walker, context, QTW_EXAMINE_RTES_BEFORE | QTW_IGNORE_JOINALIASES);
+	}
 	return expression_tree_walker(node, states_walker, context);
 }
 
@@ -389,6 +527,9 @@ is_changed(EltLeaf *leaf, Bitmapset *changed)
 	return bms_is_member(leaf->source->number, changed);
 }
 
+/* So many leaves of a term are taken apart. */
+#define MAX_APART	3
+
 typedef struct Found
 {
 	EltShape   *shape;
@@ -415,6 +556,20 @@ leaves_walker(Node *node, void *context)
 	return expression_tree_walker(node, leaves_walker, context);
 }
 
+/*
+ * The order in which leaves change: those with most changes first, because what comes later is read as it was, table and changes together. Any order
+ * gives the same sum. Before all comes what foreign keys refer to and was only added to.
+ */
+static bool
+comes_later(EltLeaf *leaf, EltLeaf *than)
+{
+	if (leaf->first != than->first)
+		return than->first;
+	if (leaf->source->nchanges != than->source->nchanges)
+		return leaf->source->nchanges < than->source->nchanges;
+	return leaf->number > than->number;
+}
+
 /* States of the leaves when `leaf` changes: those before it are new, those behind it are as they were. */
 static EltState *
 states_at(EltShape *shape, List *leaves, EltLeaf *leaf, Bitmapset *changed)
@@ -429,11 +584,60 @@ states_at(EltShape *shape, List *leaves, EltLeaf *leaf, Bitmapset *changed)
 		if (!is_changed(other, changed))
 			continue;
 		if (leaf->core)
-			states[other->number] = other->core && other->number > leaf->number ? ELT_OLD : ELT_NEW;
+			states[other->number] = other->core && comes_later(other, leaf) ? ELT_OLD : ELT_NEW;
 		else
-			states[other->number] = other->core ? ELT_OLD : other->number > leaf->number ? ELT_WAS : ELT_NEW;
+			states[other->number] = other->core ? ELT_OLD : comes_later(other, leaf) ? ELT_WAS : ELT_NEW;
 	}
 	return states;
+}
+
+/*
+ * A term whose old leaves are new ones less their deltas, each of them apart: a union of table and delta would have to be searched for each row that is joined,
+ * and the delta has no index.
+ */
+static List *
+apart(States *states, Query *query, List *leaves, bool negative)
+{
+	List	   *terms = NIL;
+	int			old[MAX_APART];
+	int			nold = 0;
+	ListCell   *lc;
+
+	foreach(lc, leaves)
+	{
+		int			number = ((EltLeaf *) lfirst(lc))->number;
+
+		if (states->of[number] == ELT_OLD && nold < MAX_APART)
+			old[nold++] = number;
+	}
+	for (int mask = 0; mask < 1 << nold; mask++)
+	{
+		bool		minus = negative;
+
+		for (int i = 0; i < nold; i++)
+		{
+			bool		of_delta = mask & (1 << i);
+
+			states->of[old[i]] = of_delta ? ELT_DELTA : ELT_NEW;
+			minus ^= of_delta;
+		}
+		terms = lappend(terms, in_states(states, copyObject(query), minus));
+	}
+	return terms;
+}
+
+/* Are all terms of this core leaf empty, because a table that refers to it is as it was? Rows that were only added had no rows referring to them. */
+static bool
+is_empty_term(EltLeaf *leaf, List *referring, EltState *states, Bitmapset *changed)
+{
+	ListCell   *lc;
+
+	if (!leaf->source->only_added)
+		return false;
+	foreach(lc, referring)
+		if (states[((EltLeaf *) lfirst(lc))->number] == ELT_OLD || !is_changed(lfirst(lc), changed))
+		return true;
+	return false;
 }
 
 List *
@@ -448,9 +652,19 @@ elt_block_delta(EltShape *shape, Query *block, Bitmapset *changed, bool moved, T
 	foreach(lc, found.leaves)
 	{
 		EltLeaf    *leaf = lfirst(lc);
+
+		leaf->referring = leaf->core && is_changed(leaf, changed) && leaf->source->only_added ?
+			elt_referring_leaves(shape, block, leaf, found.leaves) : NIL;
+		leaf->first = leaf->referring != NIL;
+	}
+	foreach(lc, found.leaves)
+	{
+		EltLeaf    *leaf = lfirst(lc);
 		States		states = {shape, NULL};
 
 		if (!is_changed(leaf, changed))
+			continue;
+		if (is_empty_term(leaf, leaf->referring, states_at(shape, found.leaves, leaf, changed), changed))
 			continue;
 		for (int sign = 1; sign >= -1; sign -= 2)
 		{
@@ -459,10 +673,10 @@ elt_block_delta(EltShape *shape, Query *block, Bitmapset *changed, bool moved, T
 			states.of = states_at(shape, found.leaves, leaf, changed);
 			states.of[leaf->number] = leaf->core ? ELT_DELTA : sign > 0 ? ELT_NEW : ELT_WAS;
 			if (!leaf->core)
-				(void) elt_touch(shape, query, leaf, sign > 0);
+				(void) elt_touch(shape, query, leaf);
 			if (moved)
 				query = castNode(Query, then_mutator((Node *) query, &then));
-			terms = lappend(terms, in_states(&states, query, sign < 0));
+			terms = list_concat(terms, apart(&states, query, found.leaves, sign < 0));
 			if (leaf->core)
 				break;
 		}

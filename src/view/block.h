@@ -12,6 +12,9 @@
  */
 extern List *elt_block_delta(EltShape *shape, Query *block, Bitmapset *changed, bool moved, TimestampTz then);
 
+/* So many rows has the source's delta: what statements look like depends on it. */
+extern void elt_expect_changes(EltSource *source, double nchanges);
+
 /* The block as it is now. */
 extern Query *elt_block_now(EltShape *shape, Query *block);
 
@@ -22,17 +25,17 @@ extern bool elt_now_is_bound(Query *block);
 /* SQL text, without a semicolon. */
 extern char *elt_query_text(Query *query);
 
+/* references.c: leaves of the block that refer to this one by an enforced foreign key by which both are joined. */
+extern List *elt_referring_leaves(EltShape *shape, Query *block, EltLeaf *leaf, List *leaves);
+
 /* touch.c */
 
-/* Restrict the level at which an appended leaf hangs to rows that its delta may touch. appears: for the sum in which the leaf is new. False: all rows may be. */
-extern bool elt_touch(EltShape *shape, Query *block, EltLeaf *leaf, bool appears);
-extern bool elt_leads_simply(EltShape *shape, Query *query, EltLeaf *leaf);
-extern bool elt_reads_any(Node *node, Bitmapset *relids);
+/* Restrict the level at which an appended leaf hangs to rows that its delta may touch. False: all rows may be. */
+extern bool elt_touch(EltShape *shape, Query *block, EltLeaf *leaf);
 
 /* for touch.c */
 extern void elt_add_qual(Query *query, Node *qual);
 extern List *elt_conjuncts(Node *quals);
-extern List *elt_conjuncts_without_sublinks(Node *quals);
 
 /* In this tree the leaf reads its delta, whatever its sign; or the state that it does not have elsewhere. */
 extern void elt_mark_touching(EltShape *shape, Node *node, EltLeaf *leaf);

@@ -12,7 +12,6 @@
 #include "access/table.h"
 #include "utils/rel.h"
 
-#include "base/exec.h"
 #include "view/maintain.h"
 
 /* So many changes, or this share of the rows, are few. */
@@ -26,26 +25,6 @@
 #define WRITE_FACTOR	2.0
 
 static double
-plan_cost(EltMaintain *m, const char *sql)
-{
-	int			nsources = list_length(m->shape->sources);
-	EltBag	   *bags = palloc0(sizeof(EltBag) * (nsources + 1));
-	int			n = 0;
-
-	for (int i = 1; i <= nsources; i++)
-	{
-		if (m->deltas[i] == NULL)
-			continue;
-		bags[n].name = psprintf("elt_delta_%d", i);
-		bags[n].tupdesc = elt_delta_desc(m->deltas[i]);
-		bags[n].tuples = elt_delta_tuples(m->deltas[i]);
-		bags[n].ntuples = elt_delta_count(m->deltas[i]);
-		n++;
-	}
-	return elt_plan_cost(elt_plan(sql, bags, n));
-}
-
-static double
 cost_of_delta(EltMaintain *m)
 {
 	double		cost = 0;
@@ -57,10 +36,10 @@ cost_of_delta(EltMaintain *m)
 		char	   *sql = part->method == ELT_FULL ? NULL : elt_input_delta_sql(&m->places, part, m->changed, m->moved, m->then);
 
 		if (sql != NULL)
-			cost += plan_cost(m, sql) * WRITE_FACTOR;
+			cost += elt_maintain_cost(m, sql) * WRITE_FACTOR;
 		/* groups that are computed anew: as if each change made for one */
 		else if (part->method == ELT_FULL)
-			cost += plan_cost(m, elt_rows_sql(&m->places, part, NULL, 0));
+			cost += elt_maintain_cost(m, elt_rows_sql(&m->places, part, NULL, 0));
 	}
 	return cost;
 }
@@ -72,7 +51,7 @@ cost_of_full(EltMaintain *m)
 	ListCell   *lc;
 
 	foreach(lc, m->shape->parts)
-		cost += plan_cost(m, elt_rows_sql(&m->places, lfirst(lc), NULL, 0));
+		cost += elt_maintain_cost(m, elt_rows_sql(&m->places, lfirst(lc), NULL, 0));
 	return cost;
 }
 
@@ -109,8 +88,10 @@ elt_full_is_cheaper(EltMaintain *m)
 	m->cost_delta = m->cost_full = 0;
 	if (strcmp(view->refresh_mode, "auto") != 0 || has_few_changes(m))
 		return false;
+	elt_maintain_expect(m);
 	m->cost_delta = cost_of_delta(m);
 	m->cost_full = cost_of_full(m);
+	elt_maintain_end_bags(m);
 	if (view->full_ms <= 0 || view->full_cost <= 0)
 		return m->cost_full < m->cost_delta;
 	full_ms = view->full_ms * m->cost_full / view->full_cost;

@@ -1,6 +1,6 @@
 /*
  * define.c
- *	  elt.create_view and elt.drop_view.
+ *	  elt.create_view.
  *
  * Locks: Exclusive on the name, then the node; those of CREATE and DROP; of elt_track_for on tables that were not tracked. A crash undoes all of it.
  */
@@ -32,9 +32,6 @@
 #include "view/view.h"
 
 PG_FUNCTION_INFO_V1(elt_sql_create_view);
-PG_FUNCTION_INFO_V1(elt_sql_drop_view);
-
-static void drop_view(EltView *view);
 
 EltView *
 elt_view_find(const char *name)
@@ -60,6 +57,7 @@ elt_view_get(const char *name)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("the owner of view \"%s\" was dropped", name),
 				 errhint("A superuser can drop the view; then create it anew.")));
+	elt_view_follow_relation(view);
 	elt_node_check_owner(&view->node);
 	return view;
 }
@@ -110,6 +108,16 @@ check_columns(const char *name, Query *query)
 				 errhint("Split it into several views.")));
 }
 
+Query *
+elt_view_accept_query(const char *name, const char *text)
+{
+	Query	   *query = elt_query_parse("view", name, text, false);
+
+	check_columns(name, query);
+	(void) relations_walker((Node *) query, unconstify(char *, name));
+	return query;
+}
+
 /* The name in full; an error where it cannot be had. */
 static char *
 qualified_new_name(const char *name)
@@ -126,9 +134,8 @@ qualified_new_name(const char *name)
 	return quote_qualified_identifier(get_namespace_name(schema), range->relname);
 }
 
-/* Can all of it follow changes? The reason code of what cannot; NULL. */
-static const char *
-full_reason(EltShape *shape)
+const char *
+elt_view_full_reason(EltShape *shape)
 {
 	ListCell   *lc;
 
@@ -143,7 +150,7 @@ full_reason(EltShape *shape)
 static void
 check_incremental(EltView *view, EltShape *shape)
 {
-	const char *reason = full_reason(shape);
+	const char *reason = elt_view_full_reason(shape);
 
 	if (strcmp(view->refresh_mode, "incremental") != 0 || reason == NULL)
 		return;
@@ -189,8 +196,32 @@ check_frozen(EltView *view, EltShape *shape)
 			 errhint("Give the query the primary keys of its tables as columns, or GROUP BY.")));
 }
 
+void
+elt_view_check_shape(EltView *view, EltShape *shape)
+{
+	check_incremental(view, shape);
+	check_frozen(view, shape);
+}
+
+void
+elt_view_set_frozen(EltView *view, const char *text)
+{
+	EltSecContext context;
+	int			nest = NewGUCNestLevel();
+
+	view->frozen_where = text !=NULL ? canonical_frozen(view, text) : NULL;
+
+	AtEOXact_GUC(false, nest);
+	if (text == NULL)
+		return;
+	elt_become(&context, view->node.owner);
+	check_frozen(view, elt_view_shape(view));
+	elt_restore(&context);
+}
+
+/* wanted: what the caller gave; its frozen_where is not canonical */
 static bool
-existing_view(const char *name, const char *query, const char *if_exists)
+existing_view(const char *name, EltView *wanted, const char *if_exists)
 {
 	EltView    *view = elt_view_find(name);
 
@@ -202,40 +233,32 @@ existing_view(const char *name, const char *query, const char *if_exists)
 				(errmsg("view \"%s\" already exists, skipping", name)));
 		return true;
 	}
-	if (strcmp(if_exists, "alter") == 0 && strcmp(view->query, query) == 0)
+	if (strcmp(if_exists, "alter") == 0)
+	{
+		EltViewChange change = {wanted->query, wanted->settings, wanted->refresh_mode, wanted->on_schema_change,
+		true, wanted->target_lag, true, wanted->frozen_where};
+
+		elt_view_alter(elt_view_get(name), &change);
 		return true;
+	}
 	ereport(ERROR,
 			(errcode(ERRCODE_DUPLICATE_TABLE),
 			 errmsg("view \"%s\" already exists", name),
-			 errhint("Choose another name, drop it with elt.drop_view, or pass if_exists => 'skip'.")));
+			 errhint("Choose another name, drop it with elt.drop_view, or pass if_exists => 'skip' or 'alter'.")));
 	return false;
 }
 
-/* Another node may have the name of a relation that is not there: a view's whose relation was dropped or renamed, or a load's. */
+/* The name is free, or had by something that has lost or changed it where no event trigger saw that. */
 static void
-free_node_name(const char *name)
+free_name(const char *name)
 {
-	EltNode    *node = elt_node_by_name(name);
-	EltView    *view;
+	EltView    *other = elt_view_by_name(name);
 
-	if (node == NULL)
+	if (other == NULL)
 		return;
-	if (strcmp(node->kind, "view") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("\"%s\" is the name of a %s", name, node->kind),
-				 errhint("All nodes share one namespace of names: choose another one for the view.")));
-	elt_node_lock(node->id);
-	view = elt_view_by_id(node->id);
-	if (view == NULL)
-		return;
-	if (get_rel_name(view->relid) != NULL)
-		elt_node_rename(node->id, elt_qualified_name(view->relid));
-	else
-	{
-		elt_node_check_owner(&view->node);
-		drop_view(view);
-	}
+	elt_view_follow_relation(other);
+	if (get_rel_name(other->relid) == NULL)
+		elt_view_remove(other, false);
 }
 
 Datum
@@ -246,49 +269,39 @@ elt_sql_create_view(PG_FUNCTION_ARGS)
 	char	   *text = elt_arg_text(fcinfo, 1, "query");
 	bool		with_data = elt_arg_bool(fcinfo, 4, "with_data");
 	char	   *if_exists;
-	char	   *frozen;
 	Query	   *query;
 	EltShape   *shape;
 	EltSecContext context;
-	int			nest;
 
-	view->target_lag = PG_ARGISNULL(2) ? NULL : DatumGetCString(DirectFunctionCall1(interval_out, PG_GETARG_DATUM(2)));
+	view->target_lag = elt_view_lag_text(fcinfo, 2);
 	view->refresh_mode = elt_arg_choice(fcinfo, 3, "refresh_mode", "auto", "incremental", "full", NULL);
 	view->on_schema_change = elt_arg_choice(fcinfo, 5, "on_schema_change", "refuse", "suspend", NULL);
-	frozen = elt_arg_text_or_null(fcinfo, 6);
+	view->frozen_where = elt_arg_text_or_null(fcinfo, 6);
 	if_exists = elt_arg_choice(fcinfo, 7, "if_exists", "error", "skip", "alter", NULL);
 	view->node.name = qualified_new_name(name);
 	view->node.kind = "view";
 	view->node.owner = GetUserId();
 	elt_node_lock_name(view->node.name);
 
-	query = elt_query_parse("view", view->node.name, text, false);
-	check_columns(view->node.name, query);
-	(void) relations_walker((Node *) query, view->node.name);
+	query = elt_view_accept_query(view->node.name, text);
 	view->query = elt_query_canonical("view", view->node.name, query);
 	view->settings = elt_settings_note();
-	if (existing_view(name, view->query, if_exists))
+	if (existing_view(name, view, if_exists))
 		PG_RETURN_OID(elt_view_find(name)->relid);
+	free_name(view->node.name);
 
-	free_node_name(view->node.name);
 	elt_become(&context, view->node.owner);
 	elt_node_insert(&view->node);
 	if (strcmp(view->on_schema_change, "refuse") == 0)
-		view->definition = elt_storage_create_definition(view->node.id, view->node.owner, view->query);
+		view->definition = elt_storage_create_definition(view, view->query);
 	shape = elt_view_shape(view);
 	check_incremental(view, shape);
 	elt_storage_create(view, shape);
 	view->relid = elt_storage_show(view, shape, view->node.name);
-	if (frozen != NULL)
-	{
-		/* read by the caller, with his search_path */
-		elt_restore(&context);
-		nest = NewGUCNestLevel();
-		view->frozen_where = canonical_frozen(view, frozen);
-		AtEOXact_GUC(false, nest);
-		elt_become(&context, view->node.owner);
-		check_frozen(view, shape);
-	}
+	/* read by the caller, with his search_path */
+	elt_restore(&context);
+	elt_view_set_frozen(view, view->frozen_where);
+	elt_become(&context, view->node.owner);
 	elt_view_insert(view);
 	elt_view_sync_sources(view, shape);
 	elt_restore(&context);
@@ -297,82 +310,51 @@ elt_sql_create_view(PG_FUNCTION_ARGS)
 	PG_RETURN_OID(view->relid);
 }
 
+/* The columns that both storages have, and a last one that shows the row, for rows that are no longer the query's. */
+static void
+carry_frozen(EltView *view, EltPart *part, Oid from)
+{
+	StringInfoData columns;
+	bool		shown = part->shown < 0;
+
+	initStringInfo(&columns);
+	for (int i = 0; i < part->ncolumns; i++)
+	{
+		AttrNumber	attno = get_attnum(from, part->columns[i].name);
+
+		if (attno == InvalidAttrNumber || get_atttype(from, attno) != part->columns[i].type)
+			continue;
+		appendStringInfo(&columns, "%s%s", columns.len > 0 ? ", " : "", quote_identifier(part->columns[i].name));
+		shown |= i == part->shown;
+	}
+	elt_sql_run(psprintf("INSERT INTO %s (%s%s) SELECT %s%s FROM %s WHERE COALESCE((%s), false)",
+						 elt_qualified_name(view->storage), columns.data, shown ? "" : ", _elt_shown",
+						 columns.data, shown ? "" : ", true", elt_qualified_name(from), view->frozen_where));
+}
+
 void
 elt_view_rebuild_if_needed(EltView *view, EltShape *shape)
 {
-	Oid			old_storage = view->storage;
 	List	   *old = elt_view_parts(view->node.id);
+	Oid			from = view->storage;
 	ListCell   *lc;
 
-	(void) old_storage;
 	if (elt_storage_fits(view, shape))
 		return;
 	elt_view_part_delete_all(view->node.id);
 	elt_storage_create(view, shape);
+	if (get_rel_name(from) != NULL)
+	{
+		elt_view_index_copy(from, view->storage);
+		if (view->frozen_where != NULL)
+			carry_frozen(view, llast(shape->parts), from);
+	}
 	(void) elt_storage_show(view, shape, elt_qualified_name(view->relid));
+	view->populated = false;
+	/* before the drops: what has no row any more is not taken for the view's */
+	elt_view_update(view);
 	foreach(lc, old)
 		if (get_rel_name(((EltViewPart *) lfirst(lc))->storage) != NULL)
 		elt_sql_run_as_extension(psprintf("DROP TABLE %s", elt_qualified_name(((EltViewPart *) lfirst(lc))->storage)));
-	view->populated = false;
-	elt_view_update(view);
 	CommandCounterIncrement();
-}
-
-/* Drop what there still is of a locked view: DROP TABLE ... CASCADE and DROP SCHEMA may have taken some of it. */
-static void
-drop_view(EltView *view)
-{
-	if (get_rel_name(view->relid) != NULL)
-		elt_sql_run(psprintf("DROP VIEW %s", elt_qualified_name(view->relid)));
-	elt_storage_drop(view->node.id);
-	if (OidIsValid(view->definition) && get_rel_name(view->definition) != NULL)
-		elt_sql_run_as_extension(psprintf("DROP VIEW %s", elt_qualified_name(view->definition)));
-	elt_view_delete(view);
-}
-
-/* The view whose node has that name; the relation may be gone, or renamed since. */
-static EltView *
-view_of_node(const char *qualified_name)
-{
-	EltNode    *node = elt_node_by_name(qualified_name);
-
-	return node != NULL && strcmp(node->kind, "view") == 0 ? elt_view_by_id(node->id) : NULL;
-}
-
-/* The view of that name; also one that lost its relation. */
-static EltView *
-find_to_drop(const char *name)
-{
-	EltView    *view = elt_view_find(name);
-	RangeVar   *range = makeRangeVarFromNameList(elt_name_list(name));
-	ListCell   *lc;
-
-	if (view != NULL)
-		return view;
-	if (range->schemaname != NULL)
-		view = view_of_node(quote_qualified_identifier(range->schemaname, range->relname));
-	else
-		foreach(lc, fetch_search_path(false))
-		{
-			view = view_of_node(quote_qualified_identifier(get_namespace_name(lfirst_oid(lc)), range->relname));
-			if (view != NULL)
-				break;
-		}
-	return view != NULL && get_rel_name(view->relid) == NULL ? view : NULL;
-}
-
-Datum
-elt_sql_drop_view(PG_FUNCTION_ARGS)
-{
-	char	   *name = elt_arg_text(fcinfo, 0, "name");
-	EltView    *view = find_to_drop(name);
-
-	if (view == NULL)
-		(void) elt_view_get(name);
-	elt_node_check_owner(&view->node);
-	elt_node_lock(view->node.id);
-	view = elt_view_by_id(view->node.id);
-	if (view != NULL)
-		drop_view(view);
-	PG_RETURN_VOID();
 }

@@ -41,12 +41,54 @@ typedef struct NullsClass
 	TupleTableSlot *slot;
 } NullsClass;
 
-/* The deltas of all sources, and room for one more bag. */
+static void
+rewind_store(Tuplestorestate *tuples)
+{
+	tuplestore_select_read_pointer(tuples, 0);
+	tuplestore_rescan(tuples);
+}
+
+/* Rows of a delta that were added, or removed: a bag of the same columns. */
+static Tuplestorestate *
+rows_by_sign(EltDelta *delta, bool added)
+{
+	TupleDesc	desc = elt_delta_desc(delta);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+	Tuplestorestate *rows = tuplestore_begin_heap(true, false, work_mem);
+
+	rewind_store(elt_delta_tuples(delta));
+	while (tuplestore_gettupleslot(elt_delta_tuples(delta), true, false, slot))
+	{
+		bool		isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		if ((DatumGetInt64(slot_getattr(slot, desc->natts, &isnull)) > 0) == added)
+			tuplestore_puttupleslot(rows, slot);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	return rows;
+}
+
+static void
+add_bag_by_sign(EltBag *bags, int *n, const char *sql, char *name, EltDelta *delta, Tuplestorestate **rows, bool added)
+{
+	if (!elt_mentions(sql, name))
+		return;
+	if (*rows == NULL)
+		*rows = rows_by_sign(delta, added);
+	bags[*n].name = name;
+	bags[*n].tupdesc = elt_delta_desc(delta);
+	bags[*n].tuples = *rows;
+	bags[*n].ntuples = added ? ELT_ADDED_TUPLES : tuplestore_tuple_count(*rows);
+	(*n)++;
+}
+
+/* The deltas of all sources, what the statement reads of them by sign, and room for one more bag. */
 static EltBag *
-bags_of(EltMaintain *m, int *n)
+bags_of(EltMaintain *m, const char *sql, int *n)
 {
 	int			nsources = list_length(m->shape->sources);
-	EltBag	   *bags = palloc0(sizeof(EltBag) * (nsources + 2));
+	EltBag	   *bags = palloc0(sizeof(EltBag) * (3 * nsources + 2));
 
 	*n = 0;
 	for (int i = 1; i <= nsources; i++)
@@ -60,6 +102,8 @@ bags_of(EltMaintain *m, int *n)
 		bags[*n].tuples = elt_delta_tuples(delta);
 		bags[*n].ntuples = elt_delta_count(delta);
 		(*n)++;
+		add_bag_by_sign(bags, n, sql, psprintf("elt_removed_%d", i), delta, &m->removed[i], false);
+		add_bag_by_sign(bags, n, sql, psprintf("elt_added_%d", i), delta, &m->added[i], true);
 	}
 	return bags;
 }
@@ -70,7 +114,7 @@ run(EltMaintain *m, const char *sql, EltBag *more)
 {
 	Rows		result = {0};
 	int			n;
-	EltBag	   *bags = bags_of(m, &n);
+	EltBag	   *bags = bags_of(m, sql, &n);
 
 	if (more != NULL)
 		bags[n++] = *more;
@@ -95,18 +139,11 @@ bag_of_delta(const char *name, EltDelta *delta)
 }
 
 static EltBag
-bag_of_result(const char *name, Rows *result)
+bag_of_rows(const char *name, Rows *result)
 {
 	EltBag		bag = {name, InvalidOid, result->desc, result->tuples, result->n};
 
 	return bag;
-}
-
-static void
-rewind_store(Tuplestorestate *tuples)
-{
-	tuplestore_select_read_pointer(tuples, 0);
-	tuplestore_rescan(tuples);
 }
 
 /* Sort rows, whose first columns are keys, by which keys are NULL. */
@@ -453,38 +490,86 @@ follow_top(EltMaintain *m, EltPart *part)
 	}
 }
 
+/* Groups that lost an extreme are computed anew. */
+static void
+add_dirty(EltMaintain *m, EltPart *part, EltChange *change, NullsClass *class, Rows *keys)
+{
+	EltBag		bag = bag_of_rows("elt_keys", keys);
+
+	add_computed(m, part, change, elt_rows_sql(&m->places, part, part->nkeys > 0 ? "elt_keys" : NULL, class->nulls), &bag);
+}
+
+/* Write groups without a look at what that changes: nobody reads it, and nothing is frozen. */
+static void
+merge_groups(EltMaintain *m, EltPart *part, NullsClass *class)
+{
+	char	   *sql = elt_dirty_keys_sql(&m->places, part, class->nulls);
+	Rows		keys = {NULL};
+	EltExecCounts counts;
+	EltBag		bags[1] = {class->bag};
+
+	if (sql != NULL)
+		keys = run(m, sql, &class->bag);
+	/* it reads nothing but the groups' sums */
+	elt_exec(elt_merge_sql(&m->places, part, class->nulls), bags, 1, NULL, NULL, &counts);
+	m->counts.inserted += counts.inserted;
+	m->counts.updated += counts.updated;
+	m->counts.deleted += counts.deleted;
+	if (sql == NULL)
+		return;
+	if (keys.n > 0)
+	{
+		EltChange  *change = begin_change(m, part);
+		EltBag		bag = bag_of_rows("elt_keys", &keys);
+
+		take_stored(m, part, change, elt_stored_sql(&m->places, part, part->nkeys > 0 ? "elt_keys" : NULL, class->nulls), &bag, true);
+		add_dirty(m, part, change, class, &keys);
+		write_change(m, part, change);
+	}
+	end_result(&keys);
+}
+
+static void
+change_groups(EltMaintain *m, EltPart *part, EltChange *change, NullsClass *class)
+{
+	char	   *dirty = elt_dirty_keys_sql(&m->places, part, class->nulls);
+
+	take_stored(m, part, change, elt_stored_sql(&m->places, part, "elt_d", class->nulls), &class->bag, true);
+	add_computed(m, part, change, elt_merged_rows_sql(&m->places, part, class->nulls), &class->bag);
+	if (dirty != NULL)
+	{
+		Rows		keys = run(m, dirty, &class->bag);
+
+		if (keys.n > 0)
+			add_dirty(m, part, change, class, &keys);
+		end_result(&keys);
+	}
+}
+
 static void
 follow_counters(EltMaintain *m, EltPart *part)
 {
-	EltChange  *change;
+	bool		merge = part->source == NULL && m->places.frozen == NULL;
+	EltChange  *change = NULL;
 	Rows		sums;
 	ListCell   *lc;
 
 	if (!delta_by_group(m, part, &sums))
 		return;
-	if (sums.n > 0)
-	{
+	if (!merge && sums.n > 0)
 		change = begin_change(m, part);
-		foreach(lc, classes_of(part, &sums, "elt_d"))
-		{
-			NullsClass *class = lfirst(lc);
-			char	   *dirty = elt_dirty_keys_sql(&m->places, part, class->nulls);
+	foreach(lc, classes_of(part, &sums, "elt_d"))
+	{
+		NullsClass *class = lfirst(lc);
 
-			take_stored(m, part, change, elt_stored_sql(&m->places, part, "elt_d", class->nulls), &class->bag, true);
-			add_computed(m, part, change, elt_merged_rows_sql(&m->places, part, class->nulls), &class->bag);
-			if (dirty != NULL)
-			{
-				Rows		keys = run(m, dirty, &class->bag);
-				EltBag		bag = bag_of_result("elt_keys", &keys);
-
-				if (keys.n > 0)
-					add_computed(m, part, change, elt_rows_sql(&m->places, part, part->nkeys > 0 ? "elt_keys" : NULL, class->nulls), &bag);
-				end_result(&keys);
-			}
-			tuplestore_end(class->bag.tuples);
-		}
-		write_change(m, part, change);
+		if (merge)
+			merge_groups(m, part, class);
+		else
+			change_groups(m, part, change, class);
+		tuplestore_end(class->bag.tuples);
 	}
+	if (change != NULL)
+		write_change(m, part, change);
 	end_result(&sums);
 }
 
@@ -555,6 +640,61 @@ follow_part(EltMaintain *m, EltPart *part)
 }
 
 void
+elt_maintain_end_bags(EltMaintain *m)
+{
+	for (int i = 1; i <= list_length(m->shape->sources); i++)
+	{
+		if (m->removed[i] != NULL)
+			tuplestore_end(m->removed[i]);
+		if (m->added[i] != NULL)
+			tuplestore_end(m->added[i]);
+		m->removed[i] = m->added[i] = NULL;
+	}
+}
+
+/* They belong to this (sub)transaction's resources; deltas of tables are the caller's. */
+static void
+end_deltas_of_parts(EltMaintain *m)
+{
+	ListCell   *lc;
+
+	elt_maintain_end_bags(m);
+	foreach(lc, m->shape->sources)
+	{
+		EltSource  *source = lfirst(lc);
+
+		if (source->part == NULL || m->deltas[source->number] == NULL)
+			continue;
+		elt_delta_free(m->deltas[source->number]);
+		m->deltas[source->number] = NULL;
+	}
+}
+
+double
+elt_maintain_cost(EltMaintain *m, const char *sql)
+{
+	int			n;
+	EltBag	   *bags = bags_of(m, sql, &n);
+
+	return elt_plan_cost(elt_plan(sql, bags, n));
+}
+
+void
+elt_maintain_expect(EltMaintain *m)
+{
+	ListCell   *lc;
+
+	foreach(lc, m->shape->sources)
+	{
+		EltSource  *source = lfirst(lc);
+		EltDelta   *delta = m->deltas[source->number];
+
+		elt_expect_changes(source, delta != NULL ? elt_delta_count(delta) : 0);
+		source->only_added = delta != NULL && !elt_delta_has_removed(delta);
+	}
+}
+
+void
 elt_maintain_delta(EltMaintain *m)
 {
 	ListCell   *lc;
@@ -565,22 +705,14 @@ elt_maintain_delta(EltMaintain *m)
 
 		CHECK_FOR_INTERRUPTS();
 		memset(&m->counts, 0, sizeof(m->counts));
-		if (is_due(m, part))
-			follow_part(m, part);
+		if (!is_due(m, part))
+			continue;
+		elt_maintain_expect(m);
+		follow_part(m, part);
 		if (m->broken)
 			break;
 	}
-	/* they belong to this (sub)transaction's resources */
-	foreach(lc, m->shape->sources)
-	{
-		EltSource  *source = lfirst(lc);
-
-		if (source->part != NULL && m->deltas[source->number] != NULL)
-		{
-			elt_delta_free(m->deltas[source->number]);
-			m->deltas[source->number] = NULL;
-		}
-	}
+	end_deltas_of_parts(m);
 }
 
 void

@@ -14,6 +14,9 @@ typedef struct EltMaintain
 	Oid		   *storages;		/* by part number */
 	bool	   *complete;		/* EltViewPart.complete, by part number */
 	EltDelta  **deltas;			/* by source number; NULL: it did not change */
+	Tuplestorestate **removed;	/* rows of those with a negative weight, and */
+	Tuplestorestate **added;	/* with a positive one; once a statement reads
+								 * them */
 	Bitmapset  *changed;		/* numbers of sources */
 	bool		anew;			/* everything is computed, nothing followed */
 	bool		moved;			/* now() is another one than at the last
@@ -28,9 +31,16 @@ typedef struct EltMaintain
 /* Everything anew, written as a difference; empty: there is nothing yet. Runs as the view's owner, under the active snapshot. */
 extern void elt_maintain_full(EltMaintain *m, bool empty);
 
+/* Tell the sources how large their deltas are, before statements are made. */
+extern void elt_maintain_expect(EltMaintain *m);
+
 /* Parts whose sources changed. After it, m->broken: the storages do not fit the changes, and have to be made anew in full. */
 extern void elt_maintain_delta(EltMaintain *m);
 
+
+/* For choose.c: look at the deltas, before statements are made; and what the planner says that one costs. */
+extern void elt_maintain_end_bags(EltMaintain *m);
+extern double elt_maintain_cost(EltMaintain *m, const char *sql);
 
 /* choose.c: is a full refresh cheaper, for a view that may choose; and note in the view what one has taken. */
 extern bool elt_full_is_cheaper(EltMaintain *m);

@@ -269,6 +269,9 @@ finish_or_full(EltCut *c, Before *before, EltPart *part)
 	bool		bound = true;
 	ListCell   *lc;
 
+	foreach(lc, part->blocks)
+		if (elt_depends_on_order(c->shape, lfirst_node(Query, lc)))
+		return full_instead(c, before, ELT_WHY_ORDER, "a subquery whose result depends on the order of rows");
 	if (c->shape->moving)
 	{
 		foreach(lc, part->blocks)
@@ -423,6 +426,8 @@ where_shown(Node *expr, Node *having)
 	result->casetype = exprType(expr);
 	result->casecollid = exprCollation(expr);
 	result->args = list_make1(when);
+	/* the deparser writes nothing for one that is not there */
+	result->defresult = (Expr *) makeNullConst(exprType(expr), exprTypmod(expr), exprCollation(expr));
 	result->location = -1;
 	return (Node *) result;
 }
@@ -703,7 +708,7 @@ elt_cut(EltCut *c, Query *query)
 	query = copyObject(query);
 	query->sortClause = query->hasDistinctOn ? query->sortClause : NIL;
 	if (!query->hasDistinctOn)
-		query->targetList = query->hasWindowFuncs ? query->targetList : visible_targets(query);
+		query->targetList = query->hasWindowFuncs || elt_is_aggregate(query) ? query->targetList : visible_targets(query);
 	if (query->setOperations != NULL)
 	{
 		Query	   *counted;

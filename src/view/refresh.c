@@ -48,7 +48,7 @@
 
 PG_FUNCTION_INFO_V1(elt_sql_refresh);
 
-#define FOLLOW_PAGE_COST	"0.2"
+#define FOLLOW_PAGE_COST	"0.5"
 
 /* A view on its way through a refresh. */
 typedef struct Turn
@@ -57,6 +57,7 @@ typedef struct Turn
 	EltShape   *shape;
 	List	   *sources;		/* EltViewSource */
 	List	   *batches;		/* EltBatch, beside them */
+	int64		read;			/* changes, of which nothing may have been left */
 	EltRefresh *result;
 } Turn;
 
@@ -75,16 +76,23 @@ elt_view_query(EltView *view)
 	if (!OidIsValid(view->definition))
 		return elt_view_query_of_text(view);
 	rel = try_relation_open(view->definition, AccessShareLock);
-	if (rel == NULL && elt_view_by_id(view->node.id) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("view \"%s\" was dropped meanwhile", view->node.name),
-				 errhint("elt.views lists the views that are left.")));
 	if (rel == NULL)
+	{
+		/* it may have been altered while this waited for the lock */
+		EltView    *latest = elt_view_by_id(view->node.id);
+
+		if (latest != NULL && latest->definition != view->definition)
+			return elt_view_query(latest);
+		if (latest == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("view \"%s\" was dropped meanwhile", view->node.name),
+					 errhint("elt.views lists the views that are left.")));
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the query of view \"%s\" was dropped, with what it reads", view->node.name),
 				 errhint("Drop the view with elt.drop_view, and create it anew.")));
+	}
 	query = copyObject(get_view_query(rel));
 
 	/*
@@ -114,23 +122,15 @@ used_columns(EltSource *source)
 	return text.data;
 }
 
-/*
- * Is the offset one in the present change log of the source? Not where it was dumped and restored, or the source was untracked and tracked again: then the view
- * registers anew and is made anew.
- */
+/* Does the consumer still read the log that the source has? Not after the tracking ended and began anew, or in a database restored from a dump. */
 static bool
-is_registered(EltView *view, EltViewSource *row)
+is_followed(EltViewSource *source)
 {
-	EltConsumer *consumer = elt_consumer_by_id(row->consumer);
-	EltCapture *capture = elt_capture_by_relation(row->relid);
+	EltConsumer *consumer = elt_consumer_by_id(source->consumer);
+	EltCapture *capture = elt_capture_by_relation(source->relid);
 
-	if (capture == NULL && get_rel_name(row->relid) != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("view \"%s\" cannot follow table \"%s\", which is no longer tracked", view->node.name, get_rel_name(row->relid)),
-				 errhint("Call elt.track(%s); the next refresh then makes the view anew.", quote_literal_cstr(elt_qualified_name(row->relid)))));
-	return consumer != NULL && capture != NULL && consumer->capture == capture->id &&
-		elt_install_is(&consumer->install) && elt_install_is(&capture->install);
+	return consumer != NULL && capture != NULL && consumer->capture == capture->id && elt_install_is(&consumer->install) &&
+		elt_install_is(&capture->install);
 }
 
 void
@@ -148,7 +148,7 @@ elt_view_sync_sources(EltView *view, EltShape *shape)
 
 		foreach(lc2, shape->sources)
 			is_read |= ((EltSource *) lfirst(lc2))->part == NULL && ((EltSource *) lfirst(lc2))->relid == row->relid;
-		if (is_read && is_registered(view, row))
+		if (is_read && is_followed(row))
 			known = lappend(known, row);
 		else
 			elt_view_source_delete(view->node.id, row->relid);
@@ -232,7 +232,7 @@ is_all_used(TupleDesc desc, Bitmapset *used)
 
 /* The netted change of a batch; NULL with *lost: the log lacks a value. NULL: no change. */
 static EltDelta *
-read_delta(EltBatch *batch, EltSource *source, bool *lost)
+read_delta(EltBatch *batch, EltSource *source, int64 *read, bool *lost)
 {
 	TupleDesc	desc = CreateTupleDescCopy(RelationGetDescr(batch->root));
 	Masked		masked = {elt_delta_begin(desc), desc, source->used, is_all_used(desc, source->used)};
@@ -240,7 +240,7 @@ read_delta(EltBatch *batch, EltSource *source, bool *lost)
 	masked.values = palloc(sizeof(Datum) * (desc->natts + 1));
 	masked.nulls = palloc(sizeof(bool) * (desc->natts + 1));
 	batch->chunks = 1;
-	(void) elt_net_each(batch, ELT_NET_ROWS, put_change, &masked, lost);
+	*read += elt_net_each(batch, ELT_NET_ROWS, put_change, &masked, lost);
 	if (*lost)
 		return NULL;
 	elt_delta_net(masked.delta);
@@ -312,6 +312,8 @@ begin_maintain(Turn *turn)
 	foreach(lc, elt_view_parts(turn->view->node.id))
 		m->complete[((EltViewPart *) lfirst(lc))->part] = ((EltViewPart *) lfirst(lc))->complete;
 	m->deltas = palloc0(sizeof(EltDelta *) * (list_length(turn->shape->sources) + 1));
+	m->removed = palloc0(sizeof(Tuplestorestate *) * (list_length(turn->shape->sources) + 1));
+	m->added = palloc0(sizeof(Tuplestorestate *) * (list_length(turn->shape->sources) + 1));
 	m->then = turn->view->as_of;
 	m->moved = turn->shape->moving && turn->view->as_of != GetCurrentTransactionStartTimestamp();
 	return m;
@@ -329,7 +331,7 @@ read_deltas(Turn *turn, EltMaintain *m)
 		EltSource  *source = source_of(turn->shape, ((EltViewSource *) lfirst(lc))->relid);
 		bool		lost = false;
 
-		m->deltas[source->number] = read_delta(lfirst(lc2), source, &lost);
+		m->deltas[source->number] = read_delta(lfirst(lc2), source, &turn->read, &lost);
 		if (lost)
 			return false;
 		if (m->deltas[source->number] != NULL)
@@ -342,7 +344,7 @@ static void
 refuse_full(EltView *view, const char *reason)
 {
 	if (strcmp(view->refresh_mode, "incremental") != 0 || strcmp(reason, "initial") == 0 || strncmp(reason, "source_", 7) == 0 ||
-		strcmp(reason, "asked") == 0)
+		strcmp(reason, "asked") == 0 || strcmp(reason, "altered") == 0)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -377,12 +379,12 @@ static void
 analyze_storages(Turn *turn, EltMaintain *m)
 {
 	EltChangeCounts *c = &turn->result->counts;
-	int64		changed = c->inserted + c->updated + c->deleted;
 	Relation	rel = table_open(turn->view->storage, AccessShareLock);
-	double		rows = rel->rd_rel->reltuples;
+	double		rows = Max(rel->rd_rel->reltuples, 0);
 
 	table_close(rel, NoLock);
-	if (changed == 0 || changed < rows / 10)
+	/* the rest is left to autovacuum */
+	if (c->inserted + c->deleted <= rows / 5 && c->updated <= rows / 2)
 		return;
 	for (int i = 1; i <= list_length(turn->shape->parts); i++)
 		elt_sql_run(psprintf("ANALYZE %s", m->places.storages[i]));
@@ -509,7 +511,7 @@ finish_turn(Turn *turn, EltMaintain *m, instr_time begin)
 	{
 		EltBatch   *batch = lfirst(lc);
 
-		if (none && batch->to->passed == batch->consumer->offset->passed && !turn->shape->moving)
+		if (none && turn->read == 0 && batch->to->passed == batch->consumer->offset->passed && !turn->shape->moving)
 			elt_batch_close(batch);
 		else
 			elt_batch_store(batch);

@@ -14,7 +14,9 @@
 #include "catalog/pg_index.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
+#include "parser/parse_oper.h"
 #include "parser/parsetree.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
 #include "utils/syscache.h"
@@ -32,6 +34,23 @@ elt_leaf_of(EltShape *shape, RangeTblEntry *rte)
 	if (rte->enrname == NULL || strncmp(rte->enrname, "leaf ", 5) != 0)
 		return NULL;
 	return list_nth(shape->leaves, atoi(rte->enrname + 5) - 1);
+}
+
+void
+elt_source_column(EltSource *source, AttrNumber attno, Oid *type, int32 *typmod, Oid *collation, Oid *equals)
+{
+	if (source->part != NULL)
+	{
+		EltColumn  *column = &source->part->columns[attno - 1];
+
+		*type = column->type;
+		*typmod = column->typmod;
+		*collation = column->collation;
+		*equals = column->equals;
+		return;
+	}
+	get_atttypetypmodcoll(source->relid, attno, type, typmod, collation);
+	get_sort_group_operators(*type, false, true, false, NULL, equals, NULL, NULL);
 }
 
 static EltSource *

@@ -19,6 +19,11 @@ typedef struct EltSource
 								 * or of the part's key; NIL: none */
 	Bitmapset  *used;			/* attribute numbers that the query reads */
 	bool		appended;		/* a leaf that reads it is appended */
+	double		nchanges;		/* rows of its delta, during a refresh */
+	bool		only_added;		/* they are all new */
+	bool		flat_was;		/* its keys are never NULL, and those in its
+								 * delta are few enough to be hashed: what it
+								 * was can be told by a condition */
 } EltSource;
 
 /* One mention of a source in a block. The range table entry has its number as label (see elt_leaf_of). */
@@ -27,6 +32,9 @@ typedef struct EltLeaf
 	int			number;			/* from 1, in the shape */
 	EltSource  *source;
 	bool		core;
+	List	   *referring;		/* EltLeaf that foreign keys join to it, if it
+								 * was only added to */
+	bool		first;			/* it changes before the others */
 } EltLeaf;
 
 typedef struct EltColumn
@@ -153,10 +161,14 @@ typedef struct EltShape
 #define ELT_WHY_KEY_TYPE	"key_not_comparable"
 #define ELT_WHY_AGGREGATE	"aggregate_recomputed"
 #define ELT_WHY_KEY_IMAGE	"key_has_equal_values"
+#define ELT_WHY_ORDER		"order_dependent"
 #define ELT_WHY_COMPLEX		"too_complex"
 
 /* The label of a leaf's range table entry; NULL: it is no leaf. */
 extern EltLeaf *elt_leaf_of(EltShape *shape, RangeTblEntry *rte);
+
+/* Type and equality of a column that is part of a source's key. */
+extern void elt_source_column(EltSource *source, AttrNumber attno, Oid *type, int32 *typmod, Oid *collation, Oid *equals);
 
 /* prepare.c: views and CTEs expanded, join columns resolved; notes what forbids incremental maintenance in shape->reason. */
 extern Query *elt_prepare(EltShape *shape, Query *query);
@@ -169,15 +181,20 @@ extern bool elt_is_correlated(Query *query);
 extern void elt_part_add_hidden(EltPart *part, const char *name, Oid type, int32 typmod, Oid collation, Expr *expr);
 extern Query *elt_select_from_input(const char *from, EltColumn *columns, int ncolumns);
 
+/*
+ * order.c: does what the subqueries of a block give depend on the order in which rows come? Where ORDER BY leaves it open, the block gets it settled.
+ */
+extern bool elt_depends_on_order(EltShape *shape, Query *block);
+
 /* split.c: the blocks, to be united, of a query level without aggregates, windows, set operations: FULL JOIN and UNION ALL distributed. */
 extern List *elt_split_blocks(Query *query);
 
 /* A Query of `query`'s range table whose FROM is node, seen from one level further in; kept: the relids of node. */
 extern Query *elt_push_down(Query *query, Node *from, List *quals);
-extern Bitmapset *elt_relids_in(Node *jointree);
 
-/* Entries that are not in FROM any more are empty: they are not looked at, written or searched. */
-extern void elt_forget_unread(Query *query);
+/* Range table entries that are not in FROM any more become empty results: nothing may look into them. */
+extern void elt_forget_entries(Query *query);
+extern Bitmapset *elt_relids_in(Node *jointree);
 
 typedef enum EltState
 {

@@ -12,10 +12,13 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "parser/parse_coerce.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
+#include "utils/builtins.h"
 
 #include "view/shape.h"
+#include "view/stack.h"
 
 #define MAX_BLOCKS	32
 
@@ -84,10 +87,50 @@ one(void)
 	return makeTargetEntry((Expr *) makeConst(INT4OID, -1, InvalidOid, sizeof(int32), Int32GetDatum(1), false, true), 1, pstrdup("one"), false);
 }
 
-void
-elt_forget_unread(Query *query)
+/*
+ * Columns of joins, which nobody reads any more, are made anew: the deparser looks for each of them in the two sides. How many columns the node has.
+ */
+static int
+renew_join_columns(Query *query, Node *node)
 {
-	Bitmapset  *read = elt_relids_in((Node *) query->jointree);
+	JoinExpr   *join;
+	RangeTblEntry *rte;
+	int			nleft;
+	int			nright;
+	ListCell   *lc;
+
+	if (IsA(node, RangeTblRef))
+		return list_length(rt_fetch(((RangeTblRef *) node)->rtindex, query->rtable)->eref->colnames);
+	if (IsA(node, FromExpr))
+	{
+		foreach(lc, ((FromExpr *) node)->fromlist)
+			(void) renew_join_columns(query, lfirst(lc));
+		return 0;
+	}
+	join = castNode(JoinExpr, node);
+	nleft = renew_join_columns(query, join->larg);
+	nright = renew_join_columns(query, join->rarg);
+	rte = rt_fetch(join->rtindex, query->rtable);
+	rte->eref = makeAlias(rte->eref->aliasname, NIL);
+	rte->joinaliasvars = rte->joinleftcols = rte->joinrightcols = NIL;
+	rte->joinmergedcols = 0;
+	for (int i = 1; i <= nleft + nright; i++)
+	{
+		rte->eref->colnames = lappend(rte->eref->colnames, makeString(psprintf("c%d", i)));
+		/* as if dropped */
+		rte->joinaliasvars = lappend(rte->joinaliasvars, NULL);
+		if (i <= nleft)
+			rte->joinleftcols = lappend_int(rte->joinleftcols, i);
+		else
+			rte->joinrightcols = lappend_int(rte->joinrightcols, i - nleft);
+	}
+	return nleft + nright;
+}
+
+void
+elt_forget_entries(Query *query)
+{
+	Bitmapset  *relids = elt_relids_in((Node *) query->jointree);
 	int			rti = 0;
 	ListCell   *lc;
 
@@ -95,14 +138,15 @@ elt_forget_unread(Query *query)
 	{
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
 
-		if (bms_is_member(++rti, read))
+		if (bms_is_member(++rti, relids))
 			continue;
 		rte->rtekind = RTE_RESULT;
 		rte->subquery = NULL;
-		rte->functions = NIL;
-		rte->joinaliasvars = NIL;
+		rte->tablefunc = NULL;
+		rte->functions = rte->joinaliasvars = rte->values_lists = NIL;
 		rte->enrname = NULL;
 	}
+	(void) renew_join_columns(query, (Node *) query->jointree);
 }
 
 Query *
@@ -123,7 +167,7 @@ elt_push_down(Query *query, Node *from, List *quals)
 									(Node *) make_ands_explicit(copyObject(quals)));
 	if (quals == NIL)
 		result->jointree->quals = NULL;
-	elt_forget_unread(result);
+	elt_forget_entries(result);
 	result->targetList = list_make1(one());
 	result->hasSubLinks = true;
 	/* the range table's subqueries are one level further in already */
@@ -241,7 +285,7 @@ unmatched(Query *query)
 	Nullify		nullify = {elt_relids_in(join->larg), 0, NULL};
 
 	*at = join->rarg;
-	elt_forget_unread(result);
+	elt_forget_entries(result);
 	result = query_tree_mutator(result, nullify_mutator, &nullify, QTW_IGNORE_JOINALIASES);
 	add_qual(result, not_exists(left));
 	return result;
@@ -251,46 +295,128 @@ unmatched(Query *query)
  * UNION ALL
  */
 
-/* The branches of a tree of UNION ALL as Querys; NIL: it is something else, or the branches give other types than the whole. */
+/* The columns of a branch, which is a level further in than before, as the types of the whole. */
+static Query *
+cast_branch(Query *branch, List *types)
+{
+	Query	   *result = elt_wrap(branch);
+	List	   *targets = NIL;
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	forboth(lc, result->targetList, lc2, types)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		Node	   *expr = (Node *) tle->expr;
+
+		if (tle->resjunk)
+			break;
+		tle->ressortgroupref = 0;
+		if (exprType(expr) != lfirst_oid(lc2))
+			expr = coerce_to_target_type(NULL, expr, exprType(expr), lfirst_oid(lc2), -1, COERCION_IMPLICIT, COERCE_EXPLICIT_CAST, -1);
+		if (expr == NULL)
+			elog(ERROR, "cannot cast a column of UNION to %s", format_type_be(lfirst_oid(lc2)));
+		tle->expr = (Expr *) expr;
+		targets = lappend(targets, tle);
+	}
+	result->targetList = targets;
+	return result;
+}
+
+static bool
+has_types(Query *branch, List *types)
+{
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	forboth(lc, branch->targetList, lc2, types)
+		if (exprType((Node *) lfirst_node(TargetEntry, lc)->expr) != lfirst_oid(lc2))
+		return false;
+	return true;
+}
+
+static Bitmapset *
+operands_in(Node *node)
+{
+	if (IsA(node, RangeTblRef))
+		return bms_make_singleton(((RangeTblRef *) node)->rtindex);
+	check_stack_depth();
+	return bms_join(operands_in(castNode(SetOperationStmt, node)->larg), operands_in(castNode(SetOperationStmt, node)->rarg));
+}
+
+/* An operation within a tree of others as a query of its own. */
+static Query *
+operation(Query *query, SetOperationStmt *op)
+{
+	Query	   *result = copyObject(query);
+	Node	   *first = (Node *) op;
+	Bitmapset  *read = operands_in((Node *) op);
+	int			rti = 0;
+	List	   *targets = NIL;
+	ListCell   *lc;
+
+	while (IsA(first, SetOperationStmt))
+		first = ((SetOperationStmt *) first)->larg;
+	result->setOperations = copyObject((Node *) op);
+	foreach(lc, result->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (bms_is_member(++rti, read))
+			continue;
+		rte->rtekind = RTE_RESULT;
+		rte->subquery = NULL;
+		rte->enrname = NULL;
+	}
+	for (int i = 0; i < list_length(op->colTypes); i++)
+		targets = lappend(targets, makeTargetEntry((Expr *) makeVar(castNode(RangeTblRef, first)->rtindex, i + 1, list_nth_oid(op->colTypes, i),
+																	list_nth_int(op->colTypmods, i), list_nth_oid(op->colCollations, i), 0),
+												   i + 1, pstrdup(list_nth_node(TargetEntry, query->targetList, i)->resname), false));
+	result->targetList = targets;
+	return result;
+}
+
+/* The branches of a tree of UNION ALL as Querys. */
 static List *
-branches(Query *query, Node *node)
+branches(Query *query, Node *node, List *types)
 {
 	SetOperationStmt *op;
-	List	   *left;
-	List	   *right;
 
 	if (IsA(node, RangeTblRef))
 	{
-		Query	   *branch = rt_fetch(((RangeTblRef *) node)->rtindex, query->rtable)->subquery;
-		ListCell   *lc1;
-		ListCell   *lc2;
+		Query	   *branch = copyObject(rt_fetch(((RangeTblRef *) node)->rtindex, query->rtable)->subquery);
 
-		forboth(lc1, query->targetList, lc2, branch->targetList)
-		{
-			TargetEntry *whole = lfirst_node(TargetEntry, lc1);
-			TargetEntry *part = lfirst_node(TargetEntry, lc2);
-
-			if (exprType((Node *) whole->expr) != exprType((Node *) part->expr))
-				return NIL;
-		}
-		branch = copyObject(branch);
+		if (branch->setOperations != NULL || !has_types(branch, types))
+			return list_make1(cast_branch(branch, types));
 		/* it hangs one level higher now */
 		IncrementVarSublevelsUp((Node *) branch, -1, 2);
 		return list_make1(branch);
 	}
 	op = castNode(SetOperationStmt, node);
 	if (op->op != SETOP_UNION || !op->all)
-		return NIL;
-	left = branches(query, op->larg);
-	right = branches(query, op->rarg);
-	return left == NIL || right == NIL ? NIL : list_concat(left, right);
+	{
+		Query	   *branch = operation(query, op);
+
+		IncrementVarSublevelsUp((Node *) branch, 1, 1);
+		return list_make1(cast_branch(branch, types));
+	}
+	return list_concat(branches(query, op->larg, types), branches(query, op->rarg, types));
+}
+
+static List *
+branches_of(Query *query)
+{
+	SetOperationStmt *op = castNode(SetOperationStmt, query->setOperations);
+
+	return branches(query, (Node *) op, op->colTypes);
 }
 
 static bool
 is_union_all(Query *query)
 {
-	return query->setOperations != NULL && query->sortClause == NIL && query->limitCount == NULL && query->limitOffset == NULL &&
-		branches(query, query->setOperations) != NIL;
+	SetOperationStmt *op = (SetOperationStmt *) query->setOperations;
+
+	return op != NULL && op->op == SETOP_UNION && op->all && query->sortClause == NIL && query->limitCount == NULL && query->limitOffset == NULL;
 }
 
 /* A UNION ALL in FROM that rows pass through on the way to the top: its index, or 0. */
@@ -331,7 +457,7 @@ elt_split_blocks(Query *query)
 {
 	List	   *todo;
 	List	   *done = NIL;
-	List	   *whole = query->setOperations != NULL && is_union_all(query) ? branches(query, query->setOperations) : NIL;
+	List	   *whole = is_union_all(query) ? branches_of(query) : NIL;
 
 	todo = whole != NIL ? whole : list_make1(query);
 	while (todo != NIL && list_length(todo) + list_length(done) <= MAX_BLOCKS)
@@ -351,7 +477,7 @@ elt_split_blocks(Query *query)
 		}
 		else if ((rti = find_union(next, (Node *) next->jointree)) != 0)
 		{
-			List	   *parts = branches(rt_fetch(rti, next->rtable)->subquery, rt_fetch(rti, next->rtable)->subquery->setOperations);
+			List	   *parts = branches_of(rt_fetch(rti, next->rtable)->subquery);
 			ListCell   *lc;
 
 			foreach(lc, parts)

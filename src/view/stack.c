@@ -26,6 +26,8 @@
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
 
+#include "view/aggregate.h"
+#include "base/query.h"
 #include "view/stack.h"
 
 #define MAX_SETS	256
@@ -310,6 +312,130 @@ lower_aggregates(Query *query)
 	return outer;
 }
 
+/*
+ * Aggregates that are all over the distinct values of one expression: those values as groups below, so that each is counted and not looked for again.
+ */
+
+typedef struct DistinctArg
+{
+	EltGrouped *grouped;
+	Node	   *arg;
+	Oid			equals;
+	bool		other;			/* an aggregate of another kind */
+	bool		over_below;		/* mutator: put the column in the place of the
+								 * argument */
+} DistinctArg;
+
+static bool
+distinct_arg_walker(Node *node, void *context)
+{
+	DistinctArg *distinct = context;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Aggref) && ((Aggref *) node)->agglevelsup == 0)
+	{
+		Aggref	   *aggref = (Aggref *) node;
+		Node	   *arg = list_length(aggref->args) == 1 ? (Node *) linitial_node(TargetEntry, aggref->args)->expr : NULL;
+
+		if (aggref->aggdistinct == NIL || arg == NULL || aggref->aggfilter != NULL || aggref->aggdirectargs != NIL ||
+			(distinct->arg != NULL && !equal(distinct->arg, arg)))
+			distinct->other = true;
+		else
+		{
+			distinct->arg = arg;
+			distinct->equals = linitial_node(SortGroupClause, aggref->aggdistinct)->eqop;
+		}
+		return false;
+	}
+	return expression_tree_walker(node, distinct_arg_walker, context);
+}
+
+static Node *
+over_distinct_mutator(Node *node, void *context)
+{
+	DistinctArg *distinct = context;
+	int			column = 0;
+	ListCell   *lc;
+
+	if (node == NULL)
+		return NULL;
+	foreach(lc, distinct->grouped->keys)
+	{
+		column++;
+		if (equal(node, lfirst(lc)))
+			return (Node *) makeVar(1, column, exprType(node), exprTypmod(node), exprCollation(node), 0);
+	}
+	if (IsA(node, Aggref))
+	{
+		Aggref	   *aggref = copyObject((Aggref *) node);
+		TargetEntry *tle = linitial_node(TargetEntry, aggref->args);
+
+		tle->expr = (Expr *) makeVar(1, list_length(distinct->grouped->keys) + 1, exprType((Node *) tle->expr), exprTypmod((Node *) tle->expr),
+									 exprCollation((Node *) tle->expr), 0);
+		aggref->aggdistinct = aggref->aggorder = NIL;
+		tle->ressortgroupref = 0;
+		return (Node *) aggref;
+	}
+	return expression_tree_mutator(node, over_distinct_mutator, context);
+}
+
+/* SELECT keys FROM and WHERE of query GROUP BY keys */
+static Query *
+groups_below(Query *query, List *keys, List *equals)
+{
+	Query	   *inner = copyObject(query);
+	int			resno = 0;
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	inner->targetList = inner->groupClause = NIL;
+	inner->havingQual = NULL;
+	inner->sortClause = NIL;
+	inner->hasAggs = inner->hasTargetSRFs = false;
+	forboth(lc, keys, lc2, equals)
+	{
+		TargetEntry *tle;
+		SortGroupClause *clause = makeNode(SortGroupClause);
+
+		resno++;
+		tle = makeTargetEntry(copyObject(lfirst(lc)), resno, psprintf("k%d", resno), false);
+		tle->ressortgroupref = clause->tleSortGroupRef = resno;
+		clause->eqop = lfirst_oid(lc2);
+		get_sort_group_operators(exprType(lfirst(lc)), false, false, false, &clause->sortop, NULL, NULL, &clause->hashable);
+		inner->targetList = lappend(inner->targetList, tle);
+		inner->groupClause = lappend(inner->groupClause, clause);
+	}
+	return inner;
+}
+
+static Query *
+lower_distinct(Query *query)
+{
+	DistinctArg distinct = {elt_grouped_begin(query)};
+	Query	   *outer;
+	Query	   *wrapped;
+
+	(void) distinct_arg_walker((Node *) query->targetList, &distinct);
+	(void) distinct_arg_walker(query->havingQual, &distinct);
+	if (distinct.arg == NULL || distinct.other || checkExprHasSubLink(distinct.arg) || expression_returns_set(distinct.arg) ||
+		!elt_is_exact_type(exprType(distinct.arg), exprTypmod(distinct.arg), exprCollation(distinct.arg)) ||
+		list_member(distinct.grouped->keys, distinct.arg))
+		return NULL;
+	wrapped = elt_wrap(groups_below(query, lappend(list_copy(distinct.grouped->keys), distinct.arg),
+									lappend_oid(list_copy(distinct.grouped->equals), distinct.equals)));
+	outer = copyObject(query);
+	outer->targetList = (List *) over_distinct_mutator((Node *) outer->targetList, &distinct);
+	outer->havingQual = over_distinct_mutator(outer->havingQual, &distinct);
+	outer->rtable = wrapped->rtable;
+	outer->jointree = wrapped->jointree;
+	outer->constraintDeps = NIL;
+#if PG_VERSION_NUM >= 160000
+	outer->rteperminfos = NIL;
+#endif
+	return outer;
+}
+
 /* Is there a subquery, or a set-returning function, in what is computed from groups? */
 static bool
 beside_aggregates_walker(Node *node, void *context)
@@ -336,6 +462,12 @@ elt_stack(Query *query)
 		(query->hasWindowFuncs || query->hasTargetSRFs || beside_aggregates_walker((Node *) query->targetList, NULL) ||
 		 beside_aggregates_walker(query->havingQual, NULL)))
 		return lower_aggregates(query);
+	if (query->groupingSets == NIL && aggregate)
+	{
+		Query	   *lowered = lower_distinct(query);
+
+		return lowered != NULL ? lowered : query;
+	}
 	return query;
 }
 
@@ -424,7 +556,7 @@ static char *
 operand(Query *query, Node *node)
 {
 	if (IsA(node, RangeTblRef))
-		return pg_get_querydef(rt_fetch(((RangeTblRef *) node)->rtindex, query->rtable)->subquery, false);
+		return elt_deparse(rt_fetch(((RangeTblRef *) node)->rtindex, query->rtable)->subquery);
 	else
 	{
 		Query	   *copy = copyObject(query);
@@ -432,7 +564,7 @@ operand(Query *query, Node *node)
 		copy->setOperations = copyObject(node);
 		copy->sortClause = NIL;
 		copy->limitCount = copy->limitOffset = NULL;
-		return pg_get_querydef(copy, false);
+		return elt_deparse(copy);
 	}
 }
 
@@ -467,7 +599,7 @@ elt_count_sides(Query *query)
 		appendStringInfo(&columns, "%sc%d", n > 1 ? ", " : "", n);
 		appendStringInfo(&named, "%sc%d AS %s", n > 1 ? ", " : "", n, quote_identifier(lfirst_node(TargetEntry, lc)->resname));
 	}
-	if (n == 0)
+	if (n == 0 || (op->op == SETOP_UNION && op->all))
 		return NULL;
 	if (op->op == SETOP_UNION)
 		appendStringInfo(&sql, "SELECT DISTINCT %s FROM ((%s) UNION ALL (%s)) q(%s)", named.data, left, right, columns.data);

@@ -3,6 +3,7 @@
  *	  The statements by which a part is computed and follows changes.
  *
  *	  elt_delta_n, elt_old_n, elt_was_n, elt_new_n	  states of source n
+ *	  elt_both_n	what is and, with _elt_cur false, what was removed; elt_removed_n, elt_added_n: rows of the delta
  *	  elt_in		the rows of the part's blocks, i1.., or their change, with _elt_w
  *	  elt_state		groups: keys k1.., _elt_n, counters
  *	  elt_final		groups: keys k1.., results of aggregates, _elt_n, counters
@@ -13,7 +14,9 @@
 
 #include "access/htup_details.h"
 #include "lib/stringinfo.h"
+#include "nodes/makefuncs.h"
 #include "nodes/value.h"
+#include "catalog/pg_type.h"
 #include "parser/parse_oper.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -84,10 +87,12 @@ source_match(EltSource *source)
 
 		if (source->part == NULL)
 		{
-			Oid			type = get_atttype(source->relid, lfirst_int(lc));
+			Oid			type;
+			int32		typmod;
+			Oid			collation;
 			Oid			equals;
 
-			get_sort_group_operators(type, false, true, false, NULL, &equals, NULL, NULL);
+			elt_source_column(source, lfirst_int(lc), &type, &typmod, &collation, &equals);
 			appendStringInfo(&sql, "%sd.%s %s n.%s", separator, name, elt_operator_name(equals), name);
 		}
 		else if (source->part->columns[lfirst_int(lc) - 1].notnull)
@@ -137,13 +142,22 @@ define_state(EltPlaces *places, EltSource *source, const char *state)
 	if (strcmp(state, "new") == 0)
 		return elt_output_sql(source->part, places->storages[source->part->number]);
 	if (strcmp(state, "old") == 0)
-		return psprintf("SELECT %s, 1::bigint AS _elt_w FROM %s UNION ALL SELECT %s, - _elt_w FROM elt_delta_%d",
+
+		/*
+		 * OFFSET 0, also below: a scan of a bag cannot be done over for each
+		 * row of a join, that of a subquery can, so that indexes of the table
+		 * serve
+		 */
+		return psprintf("SELECT %s, 1::bigint AS _elt_w FROM %s UNION ALL (SELECT %s, - _elt_w FROM elt_delta_%d OFFSET 0)",
+						columns, source_now(places, source), columns, source->number);
+	if (strcmp(state, "both") == 0)
+		return psprintf("SELECT %s, true AS _elt_cur FROM %s UNION ALL (SELECT %s, false FROM elt_removed_%d OFFSET 0)",
 						columns, source_now(places, source), columns, source->number);
 	return define_was(places, source);
 }
 
-static bool
-mentions(const char *sql, const char *name)
+bool
+elt_mentions(const char *sql, const char *name)
 {
 	int			len = strlen(name);
 
@@ -157,14 +171,14 @@ mentions(const char *sql, const char *name)
 static char *
 with_states(EltPlaces *places, const char *ctes, const char *body)
 {
-	static const char *const states[] = {"new", "old", "was"};
+	static const char *const states[] = {"new", "old", "was", "both"};
 	char	   *all = psprintf("%s %s", ctes, body);
 	char	   *others = pstrdup("");
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	/* old and was read new */
-	for (int s = 2; s >= 0; s--)
+	/* the others read new */
+	for (int s = lengthof(states) - 1; s >= 0; s--)
 	{
 		ListCell   *lc;
 
@@ -174,7 +188,7 @@ with_states(EltPlaces *places, const char *ctes, const char *body)
 			char	   *name = psprintf("elt_%s_%d", states[s], source->number);
 			char	   *definition;
 
-			if ((s == 0 && source->part == NULL) || !(mentions(all, name) || mentions(others, name)))
+			if ((s == 0 && source->part == NULL) || !(elt_mentions(all, name) || elt_mentions(others, name)))
 				continue;
 			definition = psprintf("%s AS NOT MATERIALIZED (%s)", name, define_state(places, source, states[s]));
 			others = psprintf("%s%s%s", definition, others[0] != '\0' ? ", " : "", others);
@@ -306,7 +320,7 @@ append_keys(StringInfo sql, EltPart *part, const char *prefix)
 
 /* elt_final over elt_state. */
 static char *
-define_final(EltPart *part, const char *where)
+define_final(EltPart *part, const char *where, const char *more)
 {
 	StringInfoData sql;
 	int			n = part->nkeys;
@@ -323,7 +337,7 @@ define_final(EltPart *part, const char *where)
 	appendStringInfo(&sql, "%s_elt_n", n > 0 ? ", " : "");
 	foreach(lc, part->counters)
 		appendStringInfo(&sql, ", %s", ((EltCounter *) lfirst(lc))->name);
-	appendStringInfo(&sql, " FROM elt_state%s)", where);
+	appendStringInfo(&sql, "%s FROM elt_state%s)", more, where);
 	return sql.data;
 }
 
@@ -367,7 +381,7 @@ elt_rows_sql(EltPlaces *places, EltPart *part, const char *keys, EltNulls nulls)
 	if (part->kind == ELT_PART_WINDOW)
 		return with_states(places, input, elt_query_text(part->output));
 	if (part->method == ELT_COUNTERS)
-		input = psprintf("%s, %s, %s", input, define_state_anew(part), define_final(part, ""));
+		input = psprintf("%s, %s, %s", input, define_state_anew(part), define_final(part, "", ""));
 	else
 	{
 		StringInfoData names;
@@ -441,15 +455,17 @@ elt_has_extremes(EltPart *part)
 
 /* elt_state: stored groups with the bag elt_d added. */
 static char *
-define_state_merged(EltPlaces *places, EltPart *part, EltNulls nulls)
+define_state_merged(EltPlaces *places, EltPart *part, EltNulls nulls, bool changed_only)
 {
 	StringInfoData sql;
 	StringInfoData dirty;
+	StringInfoData changed;
 	int			i = 0;
 	ListCell   *lc;
 
 	initStringInfo(&sql);
 	initStringInfo(&dirty);
+	initStringInfo(&changed);
 	appendStringInfoString(&sql, "elt_state AS (SELECT ");
 	for (int k = 0; k < part->nkeys; k++)
 		appendStringInfo(&sql, "k.k%d, ", k + 1);
@@ -462,8 +478,10 @@ define_state_merged(EltPlaces *places, EltPart *part, EltNulls nulls)
 		if (c->extreme == NULL)
 		{
 			appendStringInfo(&sql, ", COALESCE(t.%s, %s) + k.d%d AS %s", c->name, c->zero, i, c->name);
+			appendStringInfo(&changed, " OR k.d%d <> 0", i);
 			continue;
 		}
+		appendStringInfo(&changed, " OR k.d%d IS NOT NULL OR k.r%d IS NOT NULL", i, i);
 
 		/*
 		 * what was added is at least as extreme; else it is gone if what was
@@ -474,8 +492,10 @@ define_state_merged(EltPlaces *places, EltPart *part, EltNulls nulls)
 		appendStringInfo(&dirty, "%s(t.%s IS NOT NULL AND k.r%d IS NOT NULL AND NOT (t.%s %s k.r%d) AND (k.d%d IS NULL OR t.%s %s k.d%d))",
 						 dirty.len > 0 ? " OR " : "", c->name, i, c->name, c->beyond, i, i, c->name, c->beyond, i);
 	}
-	appendStringInfo(&sql, ", COALESCE(%s, false) AS _elt_dirty FROM elt_d k LEFT JOIN %s t ON %s)", dirty.len > 0 ? dirty.data : "false",
-					 places->storages[part->number], key_match(part, nulls));
+	/* groups that nothing was added to or taken from stay as they are */
+	appendStringInfo(&sql, ", COALESCE(%s, false) AS _elt_dirty, t.ctid AS _elt_tid FROM elt_d k LEFT JOIN %s t ON %s%s)",
+					 dirty.len > 0 ? dirty.data : "false", places->storages[part->number], key_match(part, nulls),
+					 changed_only ? psprintf(" WHERE k._elt_n <> 0%s", changed.data) : "");
 	return sql.data;
 }
 
@@ -484,8 +504,46 @@ elt_merged_rows_sql(EltPlaces *places, EltPart *part, EltNulls nulls)
 {
 	char	   *where = part->global ? " WHERE NOT _elt_dirty" : " WHERE NOT _elt_dirty AND _elt_n <> 0";
 
-	return with_states(places, psprintf("%s, %s", define_state_merged(places, part, nulls), define_final(part, where)),
+	return with_states(places, psprintf("%s, %s", define_state_merged(places, part, nulls, false), define_final(part, where, "")),
 					   elt_query_text(part->output));
+}
+
+/* The output with one more column of elt_final: where the row is stored, or NULL. */
+static char *
+output_with_tid(EltPart *part)
+{
+	Query	   *query = copyObject(part->output);
+	RangeTblEntry *rte = linitial_node(RangeTblEntry, query->rtable);
+
+	rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup("_elt_tid")));
+	query->targetList = lappend(query->targetList,
+								makeTargetEntry((Expr *) makeVar(1, list_length(rte->eref->colnames), TIDOID, -1, InvalidOid, 0),
+												list_length(query->targetList) + 1, pstrdup("_elt_tid"), false));
+	return elt_query_text(query);
+}
+
+char *
+elt_merge_sql(EltPlaces *places, EltPart *part, EltNulls nulls)
+{
+	StringInfoData sql;
+	char	   *final = define_final(part, part->global ? " WHERE NOT _elt_dirty" : " WHERE NOT _elt_dirty OR _elt_n = 0", ", _elt_tid");
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "MERGE INTO %s AS t USING (%s) AS s(%s, _elt_tid) ON t.ctid = s._elt_tid", places->storages[part->number],
+					 with_states(places, psprintf("%s, %s", define_state_merged(places, part, nulls, true), final), output_with_tid(part)),
+					 elt_column_list(part, "", part->ncolumns));
+	if (!part->global)
+		appendStringInfoString(&sql, " WHEN MATCHED AND s._elt_n = 0 THEN DELETE");
+	appendStringInfoString(&sql, " WHEN MATCHED THEN UPDATE SET ");
+	for (int i = 0; i < part->ncolumns; i++)
+	{
+		const char *name = quote_identifier(part->columns[i].name);
+
+		appendStringInfo(&sql, "%s%s = s.%s", i > 0 ? ", " : "", name, name);
+	}
+	appendStringInfo(&sql, " WHEN NOT MATCHED%s THEN INSERT (%s) VALUES (%s)", part->global ? "" : " AND s._elt_n <> 0",
+					 elt_column_list(part, "", part->ncolumns), elt_column_list(part, "s.", part->ncolumns));
+	return sql.data;
 }
 
 char *
@@ -496,7 +554,7 @@ elt_dirty_keys_sql(EltPlaces *places, EltPart *part, EltNulls nulls)
 	if (!elt_has_extremes(part))
 		return NULL;
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "WITH %s SELECT ", define_state_merged(places, part, nulls));
+	appendStringInfo(&sql, "WITH %s SELECT ", define_state_merged(places, part, nulls, false));
 	append_keys(&sql, part, "k");
 	appendStringInfo(&sql, " FROM elt_state WHERE _elt_dirty%s", part->global ? "" : " AND _elt_n <> 0");
 	return sql.data;
@@ -513,7 +571,7 @@ stored(EltPlaces *places, EltPart *part)
 
 	return psprintf("SELECT %s, ctid AS _elt_tid, %s AS _elt_frozen FROM %s",
 					elt_column_list(part, "", part->ncolumns),
-					last && places->frozen != NULL ? psprintf("COALESCE((%s), false)", places->frozen) : "false",
+					last && places->frozen != NULL ? psprintf("COALESCE((%s)%s, false)", places->frozen, part->shown >= 0 ? " AND _elt_shown" : "") : "false",
 					places->storages[part->number]);
 }
 

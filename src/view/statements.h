@@ -14,6 +14,11 @@ typedef struct EltPlaces
 	char	   *frozen;			/* SQL over the last part's output, or NULL */
 } EltPlaces;
 
+/*
+ * For the planner, of elt_added_n: it is read once, into a hash table, and not, as the planner would have it of more rows, each time that rows are looked up.
+ */
+#define ELT_ADDED_TUPLES	1
+
 /* Bit i: key i is NULL. Keys that are NULL are looked up by IS NULL, and the others by =, so that indexes serve both. */
 typedef uint64 EltNulls;
 
@@ -37,6 +42,9 @@ extern bool elt_has_extremes(EltPart *part);
 
 /* Rows of groups after the bag elt_d has been added; and the keys k1.. of those that must be computed anew. */
 extern char *elt_merged_rows_sql(EltPlaces *places, EltPart *part, EltNulls nulls);
+
+/* The same written at once, without a look at what changes: MERGE. */
+extern char *elt_merge_sql(EltPlaces *places, EltPart *part, EltNulls nulls);
 extern char *elt_dirty_keys_sql(EltPlaces *places, EltPart *part, EltNulls nulls);
 
 /* Stored rows, with _elt_tid and _elt_frozen: all, or those with the keys in a bag, or with the hashes of the removed rows of the bag elt_rows. */
@@ -56,6 +64,9 @@ extern int64 elt_rows_to_store(EltPart *part);
 
 /* What readers of the part see of its storage. */
 extern char *elt_output_sql(EltPart *part, const char *storage);
+
+/* Does the statement have this name, which ends with a number? */
+extern bool elt_mentions(const char *sql, const char *name);
 
 extern char *elt_operator_equals(const EltColumn *column);
 

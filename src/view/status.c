@@ -21,6 +21,7 @@
 #include "utils/resowner.h"
 #include "utils/syscache.h"
 
+#include "base/compat.h"
 #include "base/query.h"
 #include "base/secctx.h"
 #include "base/sql.h"
@@ -62,8 +63,6 @@ column_difference(EltView *view, Query *query)
 		if (name == NULL)
 			return psprintf("column \"%s\" is new", tle->resname);
 		get_atttypetypmodcoll(view->relid, n, &type, &typmod, &collation);
-		if (strcmp(name, tle->resname) != 0)
-			return psprintf("column \"%s\" is now named \"%s\"", name, tle->resname);
 		if (type != exprType((Node *) tle->expr) || typmod != exprTypmod((Node *) tle->expr))
 			return psprintf("column \"%s\" was %s and is now %s", name, format_type_with_typemod(type, typmod),
 							format_type_with_typemod(exprType((Node *) tle->expr), exprTypmod((Node *) tle->expr)));
@@ -161,27 +160,50 @@ problem_of_text(EltView *view)
 	return problem;
 }
 
+/* Why changes of a source cannot be followed, and the next refresh cannot mend that as the owner; NULL: nothing. */
+static char *
+problem_of_source(Oid relid)
+{
+	EltCapture *capture = elt_capture_by_relation(relid);
+
+	/* a text may name another table by now, which the next refresh tracks */
+	if (get_rel_name(relid) == NULL)
+		return NULL;
+	if (pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+		return psprintf("its owner may not read %s", elt_qualified_name(relid));
+	if ((capture == NULL || !elt_install_is(&capture->install)) && !elt_owns_relation(relid))
+		return psprintf("%s is not tracked", elt_qualified_name(relid));
+	return NULL;
+}
+
 char *
 elt_view_problem(EltView *view)
 {
+	EltSecContext context;
+	char	   *problem = NULL;
 	ListCell   *lc;
 
 	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(view->node.owner)))
 		return pstrdup("its owner was dropped");
+	if (!OidIsValid(view->definition))
+		problem = problem_of_text(view);
+	elt_become(&context, view->node.owner);
 	foreach(lc, elt_view_sources(view->node.id))
-	{
-		EltViewSource *source = lfirst(lc);
-		EltCapture *capture = elt_capture_by_relation(source->relid);
+		if (problem == NULL)
+		problem = problem_of_source(((EltViewSource *) lfirst(lc))->relid);
+	elt_restore(&context);
+	return problem;
+}
 
-		if (get_rel_name(source->relid) == NULL)
-			return psprintf("a table that it reads was dropped");
-		/* what was restored registers anew, where the owner may track it */
-		if (capture == NULL || (!elt_install_is(&capture->install) && !has_privs_of_role(view->node.owner, elt_relation_owner(source->relid))))
-			return psprintf("%s is no longer tracked", elt_qualified_name(source->relid));
-	}
-	if (OidIsValid(view->definition) && get_rel_name(view->definition) == NULL)
-		return pstrdup("its query was dropped with what it reads");
-	return OidIsValid(view->definition) ? NULL : problem_of_text(view);
+int64
+elt_view_source_pending(int32 consumer_id)
+{
+	EltConsumer *consumer = elt_consumer_by_id(consumer_id);
+	EltCapture *capture = consumer != NULL && consumer->offset != NULL ? elt_capture_by_id(consumer->capture) : NULL;
+
+	if (capture == NULL || !elt_install_is(&consumer->install) || !elt_track_lock_source(capture))
+		return -1;
+	return elt_consumer_pending(consumer, capture);
 }
 
 int64
@@ -192,12 +214,11 @@ elt_view_pending(EltView *view)
 
 	foreach(lc, elt_view_sources(view->node.id))
 	{
-		EltConsumer *consumer = elt_consumer_by_id(((EltViewSource *) lfirst(lc))->consumer);
-		EltCapture *capture = consumer != NULL && consumer->offset != NULL ? elt_capture_by_id(consumer->capture) : NULL;
+		int64		n = elt_view_source_pending(((EltViewSource *) lfirst(lc))->consumer);
 
-		if (capture == NULL || !elt_install_is(&consumer->install) || !elt_track_lock_source(capture))
+		if (n < 0)
 			return -1;
-		pending += elt_consumer_pending(consumer, capture);
+		pending += n;
 	}
 	return view->populated ? pending : -1;
 }

@@ -11,6 +11,7 @@
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "commands/defrem.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -96,10 +97,12 @@ static void
 create_index(EltPart *part, const char *name)
 {
 	StringInfoData columns;
+	const char *table = quote_qualified_identifier("elt_data", name);
+	const char *index = elt_view_own_index_name(name);
 
 	if (part->hash != NULL)
 	{
-		elt_sql_run(psprintf("CREATE INDEX ON %s (_elt_h)", quote_qualified_identifier("elt_data", name)));
+		elt_sql_run(psprintf("CREATE INDEX %s ON %s (_elt_h)", index, table));
 		return;
 	}
 	if (part->nkeys == 0)
@@ -108,9 +111,9 @@ create_index(EltPart *part, const char *name)
 	for (int i = 0; i < Min(part->nkeys, INDEX_MAX_KEYS); i++)
 		appendStringInfo(&columns, "%s%s", i > 0 ? ", " : "", quote_identifier(part->columns[part->key_columns[i]].name));
 	if (part->unique && part->nkeys <= INDEX_MAX_KEYS)
-		elt_sql_run(psprintf("CREATE UNIQUE INDEX ON %s (%s) NULLS NOT DISTINCT", quote_qualified_identifier("elt_data", name), columns.data));
+		elt_sql_run(psprintf("CREATE UNIQUE INDEX %s ON %s (%s) NULLS NOT DISTINCT", index, table, columns.data));
 	else
-		elt_sql_run(psprintf("CREATE INDEX ON %s (%s)", quote_qualified_identifier("elt_data", name), columns.data));
+		elt_sql_run(psprintf("CREATE INDEX %s ON %s (%s)", index, table, columns.data));
 }
 
 void
@@ -141,39 +144,27 @@ elt_storage_create(EltView *view, EltShape *shape)
 	CommandCounterIncrement();
 }
 
-void
-elt_storage_drop(int32 node)
+/* With the view's name, which PostgreSQL's messages about what the query reads then tell. */
+char *
+elt_storage_definition_name(EltView *view)
 {
-	ListCell   *lc;
-
-	foreach(lc, elt_view_parts(node))
-	{
-		Oid			storage = ((EltViewPart *) lfirst(lc))->storage;
-
-		if (get_rel_name(storage) != NULL)
-			elt_sql_run_as_extension(psprintf("DROP TABLE %s", elt_qualified_name(storage)));
-	}
-	elt_view_part_delete_all(node);
-	CommandCounterIncrement();
+	return makeObjectName(psprintf("q%d", view->node.id), llast_node(String, elt_name_list(view->node.name))->sval, NULL);
 }
 
 Oid
-elt_storage_create_definition(int32 node, Oid owner, const char *sql)
+elt_storage_create_definition(EltView *view, const char *sql)
 {
 	EltSecContext context;
-	Oid			schema = get_namespace_oid("elt_data", false);
-	char	   *name = psprintf("q%d", node);
+	char	   *name = elt_storage_definition_name(view);
+	char	   *qualified = quote_qualified_identifier("elt_data", name);
 	Oid			relid;
 
 	elt_become(&context, elt_extension_owner());
-	/* a restored schema without data has views that nothing knows of */
-	for (int i = 1; OidIsValid(get_relname_relid(name, schema)); i++)
-		name = psprintf("q%dr%d", node, i);
-	elt_sql_run(psprintf("CREATE VIEW elt_data.%s AS %s", name, sql));
-	elt_sql_run(psprintf("ALTER VIEW elt_data.%s OWNER TO %s", name, quote_identifier(GetUserNameFromId(owner, false))));
-	relid = get_relname_relid(name, schema);
-	elt_restore(&context);
+	elt_sql_run(psprintf("CREATE VIEW %s AS %s", qualified, sql));
+	elt_sql_run(psprintf("ALTER VIEW %s OWNER TO %s", qualified, quote_identifier(GetUserNameFromId(view->node.owner, false))));
 	CommandCounterIncrement();
+	relid = get_relname_relid(name, get_namespace_oid("elt_data", false));
+	elt_restore(&context);
 	return relid;
 }
 

@@ -40,18 +40,47 @@ counted(EltPart *part, const char *from, const char *where)
 					row, row, from, where);
 }
 
+/* Rows of the query whose keys frozen rows have are not expected: those keep their place. */
+static char *
+without_frozen_keys(EltPart *part, const char *frozen, const char *stored)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "NOT COALESCE((%s), false)", frozen);
+	for (int i = 0; i < part->nkeys; i++)
+		if (part->key_columns[i] >= part->noutput)
+			return sql.data;
+	appendStringInfo(&sql, " AND NOT EXISTS (SELECT FROM (SELECT * FROM %s WHERE COALESCE((%s), false)) f WHERE true", stored, frozen);
+	for (int i = 0; i < part->nkeys; i++)
+	{
+		const char *name = quote_identifier(part->columns[part->key_columns[i]].name);
+
+		appendStringInfo(&sql, " AND f.%s IS NOT DISTINCT FROM q.%s", name, name);
+	}
+	appendStringInfoChar(&sql, ')');
+	return sql.data;
+}
+
 static char *
 comparison(EltView *view, EltShape *shape)
 {
 	EltPart    *part = llast(shape->parts);
-	const char *query = OidIsValid(view->definition) ? elt_qualified_name(view->definition) :
+	const char *query = OidIsValid(view->definition) ? psprintf("%s q", elt_qualified_name(view->definition)) :
 	psprintf("(%s) q", elt_query_text(elt_view_query(view)));
-	char	   *thawed = view->frozen_where != NULL ? psprintf("NOT COALESCE((%s), false)", view->frozen_where) : pstrdup("true");
+	char	   *stored = psprintf("(%s) v", elt_output_sql(part, elt_qualified_name(view->storage)));
+	const char *expected = "true";
+	const char *thawed = "true";
 
+	if (view->frozen_where != NULL)
+	{
+		thawed = psprintf("NOT COALESCE((%s), false)", view->frozen_where);
+		expected = without_frozen_keys(part, view->frozen_where, stored);
+	}
 	return psprintf("SELECT COALESCE(sum(GREATEST(COALESCE(q.n, 0) - COALESCE(v.n, 0), 0)), 0)::bigint, "
 					"COALESCE(sum(GREATEST(COALESCE(v.n, 0) - COALESCE(q.n, 0), 0)), 0)::bigint "
 					"FROM (%s) q FULL JOIN (%s) v ON q.hash = v.hash AND q.image = v.image",
-					counted(part, query, thawed), counted(part, elt_qualified_name(view->relid), thawed));
+					counted(part, query, expected), counted(part, stored, thawed));
 }
 
 static void

@@ -27,6 +27,25 @@ def difference_upsert(session, what, expected, actual, ever, key):
     _report(session, what, rows)
 
 
+def difference_frozen(session, what, expected, actual, frozen, key):
+    """Rows that are frozen stay, and keep the place of those with the same key (None: it is not known); the others are as expected."""
+    match = 'true' if key is None else ' AND '.join(['true'] + [f'f.{k} IS NOT DISTINCT FROM e.{k}' for k in key])
+    rows = session.sql(
+        f'WITH e AS ({expected}), a AS (SELECT * FROM {actual}), f AS (SELECT * FROM a WHERE {frozen}) '
+        f"SELECT 'lacks', e::text FROM e WHERE e::text NOT IN (SELECT a::text FROM a) AND NOT EXISTS (SELECT FROM f WHERE {match}) UNION ALL "
+        f"SELECT 'has too much', a::text FROM a WHERE ({frozen}) IS NOT TRUE AND a::text NOT IN (SELECT e::text FROM e) ORDER BY 1, 2", {'40001'})
+    _report(session, what, rows)
+
+
+def lost(session, what, kept, actual):
+    """Rows that were there are there still."""
+    if not kept:
+        return
+    literals = ', '.join("('" + row.replace("'", "''") + "')" for row in kept)
+    rows = session.sql(f"WITH e AS (VALUES {literals}), a AS (SELECT * FROM {actual}) SELECT 'has lost', r FROM (TABLE e EXCEPT ALL SELECT a::text FROM a) x(r)")
+    _report(session, what, rows)
+
+
 def _short(row):
     """Long values are told by their length and hash."""
     return re.sub(r'[^,"]{40,}', lambda m: f'<{m[0][:8]}... {len(m[0])} {hashlib.md5(m[0].encode()).hexdigest()[:6]}>', row)

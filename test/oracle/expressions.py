@@ -171,6 +171,25 @@ def condition(scope, rng, subquery=None):
     return simple_condition(scope, rng)
 
 
+def moving_condition(scope, rng):
+    """Rows meet it at some times: within seconds, and again and again, so that a replay finds the same."""
+    n = number(scope, rng)
+    r = rng.random()
+    if r < 0.45:
+        return f"({n}) * interval '40 milliseconds' {rng.choice(('<', '>='))} {rng.choice(NOW)} - date_trunc('second', {rng.choice(NOW)})"
+    if r < 0.7:
+        return f"({n}) % 10 {rng.choice(('<', '>', '='))} (extract(epoch FROM {rng.choice(NOW)}) * 7)::bigint % 10"
+    if r < 0.8:
+        return f"now() + ({n}) * interval '20 milliseconds' > date_trunc('second', now()) + interval '500 milliseconds'"
+    if r < 0.9:
+        return f"({n}) % 4 <> extract(second FROM localtimestamp)::int % 4"
+    dates = columns(scope, ('date',))
+    return f'{rng.choice(dates).sql} < current_date' if dates else f'({n}) + current_date > date {rng.choice(("2024-02-27", "2999-01-01"))!r}'
+
+
+NOW = ('now()', 'now()', 'now()', 'current_timestamp', 'transaction_timestamp()')
+
+
 # ------------------------------------------------------------------------------------------------ aggregates
 
 def _ordered_by(col, scope, rng):

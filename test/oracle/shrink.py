@@ -140,7 +140,8 @@ class Shrinker:
         if found is None:
             return {len(self.steps) - 1}
         refresh = max((n for n, s in enumerate(self.steps) if f"elt.refresh('{found[1]}')" in s.text), default=len(self.steps) - 1)
-        return {refresh, len(self.steps) - 1}
+        begin = {refresh - 1} if self.steps[refresh - 1].text.startswith('BEGIN') else set()
+        return begin | {refresh, len(self.steps) - 1}
 
     def out_of_time(self):
         return time.time() > self.replay.until

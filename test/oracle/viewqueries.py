@@ -1,6 +1,6 @@
 """Random queries of precomputed views, over whatever can stand in FROM. Each is a tree (tree.py) with one result, whatever the plan."""
 
-from expressions import (INTS, TEXTS, Col, Rel, aggregate, columns, condition, few, number, of_type, simple_condition, total_order, value,
+from expressions import (INTS, TEXTS, Col, Rel, aggregate, columns, condition, few, moving_condition, number, of_type, simple_condition, total_order, value,
                          window_function)
 from tree import Alt, Seq, Some, opt
 
@@ -35,13 +35,19 @@ class Query:
         return str(self.node)
 
 
+def reads(text, name):
+    """Does the text have this name in a FROM clause?"""
+    return f' {name} ' in text or f'({name} ' in text
+
+
 class Generator:
     """One query's. Aliases are never used twice, so that subqueries can name what is around them."""
 
-    def __init__(self, sources, rng):
+    def __init__(self, sources, rng, moving=False):
         self.sources = sources
         self.rng = rng
         self.aliases = 0
+        self.moving = moving        # conditions may depend on the time
 
     def chance(self, p):
         return self.rng.random() < p
@@ -200,6 +206,8 @@ class Generator:
                 conditions.append(f'{number([rel], rng)} {rng.choice(("<", ">", "<>"))} {number(scope, rng)}')
         while self.chance(0.3):
             conditions.append(simple_condition(inside + (scope if correlated is not False and self.chance(0.2) else []), rng))
+        if self.moving and self.chance(0.15):
+            conditions.append(moving_condition(inside, rng))
         if self.chance(0.08):
             conditions.append(Seq(rng.choice(('', 'NOT ')), 'EXISTS (SELECT FROM ', self.nested_inner(rel), ')'))
         return frm, inside, Some(' AND ', conditions, ' WHERE ')
@@ -252,6 +260,8 @@ class Generator:
         result = []
         while self.chance(often) and len(result) < 3:
             result.append(condition(scope, self.rng, subquery or self.predicate))
+        if self.moving and self.chance(0.4):
+            result.append(moving_condition(scope, self.rng))
         return result
 
     def where(self, scope, often=0.35):
@@ -474,7 +484,7 @@ class Generator:
         first = self.sources[0]
         result = main(0)
         self.sources = before
-        if f' {first.name} ' not in str(result.node):
+        if not reads(str(result.node), first.name):
             return result
         return Query(Seq(f'WITH {name} AS {word}(', query.node, ') ', result.node), result.cols, result.key, result.size)
 
@@ -504,7 +514,7 @@ class Generator:
         return getattr(self, self.rng.choices(names, weights)[0])(depth)
 
 
-def make_query(sources, rng):
+def make_query(sources, rng, moving=False):
     """A query of a view. Some are kept simple: those are the ones that are maintained in the most elaborate ways."""
-    generator = Generator(sources, rng)
+    generator = Generator(sources, rng, moving)
     return generator.query(rng.choice((0, 0, 0, 1, 1, 2)))

@@ -1,14 +1,17 @@
 """Workloads of precomputed views: random queries over the tables of a workload, over lookups, ordinary views and each other."""
 
-from check import difference
+import random
+
+from check import difference, difference_frozen, lost
 from consumers import CONSUMER_ERRORS, Consumer, Stream
 from expressions import Col
 from queries import LOOKUPS
 from schema import make_lookup, make_table
 from session import Expected, Failure
 from statements import fill
+from tree import Seq
 from values import COMMON, DATA_TYPES
-from viewqueries import Generator, Source, make_query
+from viewqueries import Generator, Query, Source, make_query, reads
 from workload import LEVELS, write
 from world import World
 
@@ -37,8 +40,12 @@ class Upstream(list):
 class View(Consumer):
     called = 'refreshes outside of transactions'
 
-    def __init__(self, name, table, query, upstream, rng):
+    def __init__(self, name, table, query, upstream, rng, world):
         super().__init__(name, table)
+        self.moving = world.moving
+        self.volatile = 'random()' in str(query)
+        self.frozen = self.choose_frozen(query, world.special) if world.freezes else None
+        self.kept = []              # rows that were frozen when all was quiet last
         self.query = query
         self.text = str(query)
         self.upstream = upstream
@@ -46,6 +53,13 @@ class View(Consumer):
         self.mode = rng.choice(('auto', 'auto', 'auto', 'incremental', 'incremental', 'full'))
         self.with_data = rng.random() < 0.85
         self.rng = rng
+
+    def choose_frozen(self, query, rng):
+        """A condition for rows that stay as they are."""
+        cols = [c for c in query.cols if c.type in ('int', 'bigint', 'positive')]
+        if cols and rng.random() < 0.7:
+            return f'{rng.choice(cols).sql} % 3 = 1'
+        return f'{rng.choice(query.cols).sql} IS NOT NULL'
 
     def source(self):
         """It as a relation that others read."""
@@ -55,17 +69,22 @@ class View(Consumer):
         if not self.after.created:
             raise Expected('', 'what it reads was dropped')
         errors = CONSUMER_ERRORS | (LATE if session.level != 'READ COMMITTED' else set())
-        if self.mode == 'incremental':
-            session.sql('SAVEPOINT incremental')
+        self.kept = []
+        while self.mode == 'incremental' or self.frozen:
+            session.sql('SAVEPOINT demanding')
             try:
                 session.sql(self.creation(), errors | {IMPOSSIBLE})
-                session.counts['views that are incremental by declaration'] += 1
+                session.counts['views that are incremental by declaration'] += self.mode == 'incremental'
+                session.counts['views with frozen rows'] += self.frozen is not None
                 return
             except Expected as error:
                 if error.code != IMPOSSIBLE:
                     raise
-                session.sql('ROLLBACK TO incremental')
-                self.mode = 'auto'
+                session.sql('ROLLBACK TO demanding')
+                if self.frozen:
+                    self.frozen = None
+                else:
+                    self.mode = 'auto'
         session.sql(self.creation(), errors)
 
     def creation(self):
@@ -74,6 +93,8 @@ class View(Consumer):
             arguments.append(f"refresh_mode => '{self.mode}'")
         if not self.with_data:
             arguments.append('with_data => false')
+        if self.frozen:
+            arguments.append(f'frozen_where => $${self.frozen}$$')
         return f"SELECT elt.create_view({', '.join(arguments)})"
 
     def refresh(self, session):
@@ -81,6 +102,11 @@ class View(Consumer):
         errors = CONSUMER_ERRORS | (LATE if session.level != 'READ COMMITTED' else set())
         row = session.sql(f"SELECT strategy, reason, rows_inserted, rows_updated, rows_deleted FROM elt.refresh('{self.name}')", errors)[0]
         session.counts[f'refreshes: {row[0]}'] += 1
+        unavoidable = row[1] is not None and row[1].startswith(('initial', 'source_'))
+        if self.mode == 'incremental' and row[0] == 'full' and not unavoidable:
+            raise Failure(f'view {self.name}: refreshed in full, though it is incremental: {row[1]}')
+        if self.volatile and (row[0] != 'full' or row[1] is None):
+            raise Failure(f'view {self.name}: its query is volatile, and was not evaluated: {row[0]}, {row[1]}')
         return row
 
     def consume(self, session):
@@ -101,14 +127,30 @@ class View(Consumer):
             raise Failure(f'view {self.name}: {error} while nothing else is going on') from None
 
     def expect(self, session, final=False):
-        difference(session, f'view {self.name}', self.text, f'SELECT * FROM {self.name}')
+        if not self.moving or session.in_transaction:
+            self.compare(session, final)
+            return
+        # as of one time
+        session.begin()
+        self.refresh(session)
+        self.compare(session, final)
+        session.commit()
+
+    def compare(self, session, final):
+        if self.frozen:
+            difference_frozen(session, f'view {self.name}', self.text, self.name, self.frozen, self.query.key)
+        else:
+            difference(session, f'view {self.name}', self.text, f'SELECT * FROM {self.name}')
+        if self.frozen and final:
+            lost(session, f'view {self.name}', self.kept, self.name)
+            self.kept = [row[0] for row in session.sql(f'SELECT v::text FROM {self.name} v WHERE {self.frozen}')]
         if final and self.rng.random() < 0.25:
             row = self.refresh(session)
             if any(row[2:]):
                 raise Failure(f'view {self.name}: a refresh without any change in between has written: {row}')
         if final and self.rng.random() < 0.25 and has(session, 'verify_view'):
             row = session.sql(f"SELECT missing, extra FROM elt.verify_view('{self.name}')")[0]
-            if any(row):
+            if any(row) and not self.frozen:
                 raise Failure(f'view {self.name}: elt.verify_view says {row}')
         if final and self.rng.random() < 0.1 and has(session, 'explain_view') and not session.sql(f"SELECT * FROM elt.explain_view('{self.name}')"):
             raise Failure(f'view {self.name}: elt.explain_view has nothing to say')
@@ -123,6 +165,10 @@ class ViewWorld(World):
     def __init__(self, seed, sessions):
         super().__init__(seed, sessions)
         self.schema = seed
+        self.special = random.Random(f'{seed}/special')
+        self.moving = self.special.random() < 0.15
+        self.freezes = not self.moving and self.special.random() < 0.15
+        self.volatile = self.special.random() < 0.05
 
     def set_up(self):
         session, rng = self.readers[0], self.rng
@@ -183,7 +229,7 @@ class ViewWorld(World):
     def make_ordinary_views(self, session, sources):
         rng, made = self.rng, []
         for n in range(rng.choice((0, 0, 1, 2))):
-            generator = Generator(sources, rng)
+            generator = Generator(sources, rng, self.moving)
             query = generator.query(0)
             session.sql(f'CREATE VIEW ov{n + 1} AS {query}')
             made.append(Source(f'ov{n + 1}', query.cols, query.key, query.size))
@@ -196,10 +242,17 @@ class ViewWorld(World):
         if views and rng.random() < 0.4:
             above = [v.source() for v in rng.sample(views, min(len(views), rng.choice((1, 2))))]
             sources = above * 2 + rng.sample(sources, min(2, len(sources)))
-        query = make_query(sources, rng)
+        query = self.make_query(sources)
         text = str(query)
-        upstream = [v for v in views if f' {v.name} ' in text]
-        self.consumers.append(View(f'c{len(views) + 1}', rng.choice(self.tables), query, upstream, rng))
+        upstream = [v for v in views if reads(text, v.name)]
+        self.consumers.append(View(f'c{len(views) + 1}', rng.choice(self.tables), query, upstream, rng, self))
+
+    def make_query(self, sources):
+        query = make_query(sources, self.rng, self.moving)
+        if self.volatile and self.special.random() < 0.5:
+            cols = [Col(c.sql, c.type, c.exact) for c in query.cols]
+            return Query(Seq('SELECT * FROM (', query.node, ') v WHERE random() < 2'), cols, query.key, query.size)
+        return query
 
     def create_some(self, session, share):
         super().create_some(session, share)

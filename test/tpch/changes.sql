@@ -26,7 +26,7 @@ CREATE FUNCTION tpch_update_orders(step int, rows int) RETURNS void LANGUAGE sql
 	UPDATE orders SET o_custkey = tpch_random(o_orderkey, seed + 4000 + step, 1, customers), o_orderpriority = '1-URGENT'
 		FROM tpch_size, generate_series(1, rows) n WHERE o_orderkey = tpch_random(n, seed + 5000 + step, 1, orders::int) $$;
 
--- Dimensions: customers, suppliers, parts and what they cost; two nations exchange their names.
+-- Dimensions: customers, suppliers, parts and what they cost.
 CREATE FUNCTION tpch_update_dimensions(step int, rows int) RETURNS void LANGUAGE sql AS $$
 	UPDATE customer SET c_acctbal = -c_acctbal, c_mktsegment = tpch_pick(c_custkey, seed + step, '{AUTOMOBILE,BUILDING,FURNITURE,MACHINERY,HOUSEHOLD}')
 		FROM tpch_size, generate_series(1, rows) n WHERE c_custkey = tpch_random(n, seed + 6000 + step, 1, customers);
@@ -35,7 +35,10 @@ CREATE FUNCTION tpch_update_dimensions(step int, rows int) RETURNS void LANGUAGE
 	UPDATE part SET p_size = p_size % 50 + 1, p_type = tpch_pick(p_partkey, seed + step, ARRAY['ECONOMY ANODIZED STEEL', 'PROMO PLATED BRASS', p_type])
 		FROM tpch_size, generate_series(1, rows) n WHERE p_partkey = tpch_random(n, seed + 8000 + step, 1, parts);
 	UPDATE partsupp SET ps_supplycost = ps_supplycost + 0.01 * step, ps_availqty = 9999 - ps_availqty
-		FROM tpch_size, generate_series(1, rows) n WHERE ps_partkey = tpch_random(n, seed + 9000 + step, 1, parts);
+		FROM tpch_size, generate_series(1, rows) n WHERE ps_partkey = tpch_random(n, seed + 9000 + step, 1, parts) $$;
+
+-- Two nations exchange their names: a small change with much to follow.
+CREATE FUNCTION tpch_swap_nations(step int) RETURNS void LANGUAGE sql AS $$
 	UPDATE nation a SET n_name = b.n_name FROM nation b
 		WHERE (a.n_nationkey, b.n_nationkey) IN ((step % 25, (step * 7 + 1) % 25), ((step * 7 + 1) % 25, step % 25)) $$;
 
@@ -44,4 +47,5 @@ CREATE FUNCTION tpch_step(step int, rows int) RETURNS void LANGUAGE sql AS $$
 	SELECT tpch_insert_orders(step, rows);
 	SELECT tpch_update_orders(step, rows);
 	SELECT tpch_update_dimensions(step, rows);
+	SELECT tpch_swap_nations(step);
 	SELECT tpch_delete_orders(step, rows) $$;

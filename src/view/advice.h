@@ -1,0 +1,16 @@
+/* What would make a view follow changes better. */
+#ifndef ELT_ADVICE_H
+#define ELT_ADVICE_H
+
+#include "view/shape.h"
+
+/* What to do about a reason code; NULL: nothing is known. */
+extern const char *elt_advice_for(const char *reason);
+
+/*
+ * List of char *: a CREATE INDEX statement for each column of a table by which changes of a part are looked up and that no index begins with. In the order in which
+ * the query names them.
+ */
+extern List *elt_advice_indexes(EltShape *shape, EltPart *part);
+
+#endif

@@ -76,9 +76,6 @@ static const struct
 		ELT_WHY_WINDOW, "Add PARTITION BY, with at least one expression that all windows share."
 	},
 	{
-		ELT_WHY_NOT_IN, "Write NOT EXISTS instead of NOT IN, or make the column NOT NULL."
-	},
-	{
 		ELT_WHY_NOW, "Use now() only in conditions of WHERE that are joined by AND."
 	},
 	{
@@ -92,6 +89,9 @@ static const struct
 	},
 	{
 		ELT_WHY_KEY_IMAGE, "Values of this type can be equal and differ, as 1.0 and 1.00 do: groups that change are computed anew."
+	},
+	{
+		ELT_WHY_ORDER, "Say the order, as in array_agg(x ORDER BY x), or aggregate in a subquery of FROM that reads no columns from outside."
 	},
 	{
 		ELT_WHY_COMPLEX, "Split the query into several views."

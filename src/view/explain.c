@@ -260,7 +260,7 @@ what_text(EltPart *part)
 		case ELT_PART_TOP:
 			return psprintf("top%s", from);
 		default:
-			return psprintf("full%s", from);
+			return psprintf("result%s", from);
 	}
 }
 

@@ -24,8 +24,11 @@ TITLES = {'sums': 'count, sum, avg by {groups} groups', 'joined': 'join to 50 gr
 COLUMNS = 'id bigint, customer integer NOT NULL, amount numeric(10,2) NOT NULL, placed timestamptz NOT NULL, note text'
 
 
-def thousands(n):
-    return f'{n // 1000}k' if n % 1000 == 0 else str(n)
+def short(n):
+    for factor, unit in ((1000000, 'M'), (1000, 'k')):
+        if n % factor == 0:
+            return f'{n // factor}{unit}'
+    return str(n)
 
 
 def fact_rows(first, last, customers):
@@ -109,8 +112,8 @@ def follow():
     for part, by_name in goals.items():
         values = interleave(session, sides, 6, before=lambda: change_facts(session, scaled(1000000), part, next(rounds)))
         for name, (goal, aim) in by_name.items():
-            title = TITLES[name].format(groups=thousands(customers()))
-            yield ratio_row(f'{100 / part:g} % of {thousands(scaled(1000000))} rows changed, {title}, refresh : REFRESH MATERIALIZED VIEW (time)',
+            title = TITLES[name].format(groups=short(customers()))
+            yield ratio_row(f'{100 / part:g} % of {short(scaled(1000000))} rows changed, {title}, refresh : REFRESH MATERIALIZED VIEW (time)',
                             values, name, f'{name}_anew', 1 / goal, 1 / aim)
     session.run(*map(refresh, QUERIES))
     for name, query in QUERIES.items():
@@ -143,7 +146,7 @@ def insert_and_refresh():
     must_equal(session, 'sums', QUERIES['sums'])
     drop_views(session)
     drop(session, 'fact', 'plain')
-    yield ratio_row(f'INSERT of {thousands(more)} rows plus refresh of the view by {thousands(customers())} groups : INSERT into a table without (time)',
+    yield ratio_row(f'INSERT of {short(more)} rows plus refresh of the view by {short(customers())} groups : INSERT into a table without (time)',
                     values, 'view', 'plain', 6, 3)
 
 
@@ -203,7 +206,7 @@ def base_size():
         must_equal(session, f'by_{size}', query.format(f'fact_{size}'))
     drop_views(session)
     drop(session, 'fact_small', 'fact_large', 'dimension')
-    title = f'{thousands(changed)} changes of a table of {thousands(sizes["large"])} rows : of {thousands(sizes["small"])} rows, refresh'
+    title = f'{short(changed)} changes of a table of {short(sizes["large"])} rows : of {short(sizes["small"])} rows, refresh'
     yield ratio_row(f'{title} (time)', {size: [value[0] for value in values[size]] for size in sizes}, 'large', 'small', 1.3, 1.0)
     row = ratio_row(f'{title} (pages looked at)', {size: [value[1] for value in values[size]] for size in sizes}, 'large', 'small', 1.3, 1.0)
     row.medians = ' : '.join(f'{statistics.median(value[1] for value in values[size]):.0f}' for size in ('large', 'small'))
@@ -236,7 +239,7 @@ def size():
     bytes = {name: sum(session.value(f"SELECT pg_total_relation_size('{table}')") for table in storages(session, name)) for name in ('old', 'fresh')}
     drop_views(session)
     drop(session, 'fact')
-    yield Row(f'Size of a view of {thousands(groups)} rows after {refreshes} refreshes of 1 % : freshly built', bytes['old'] / bytes['fresh'], 0, 1.5, 1.2,
+    yield Row(f'Size of a view of {short(groups)} rows after {refreshes} refreshes of 1 % : freshly built', bytes['old'] / bytes['fresh'], 0, 1.5, 1.2,
               f'{bytes["old"] / 1024 ** 2:.2f} MB : {bytes["fresh"] / 1024 ** 2:.2f} MB')
 
 

@@ -449,6 +449,39 @@ plan_counters(AggPlan *plan, Aggref *aggref)
 	return NULL;
 }
 
+/* EXTRACT of a field that is a whole number: it has no digits after the point. */
+static bool
+is_whole_extract(Query *query, Node *node)
+{
+	static const char *const fields[] = {"year", "isoyear", "quarter", "month", "week", "day", "dow", "isodow", "doy", "hour", "minute", "decade", "century",
+	"millennium", NULL};
+	FuncExpr   *function = (FuncExpr *) node;
+	Const	   *field;
+	char	   *name;
+
+	while (IsA(node, Var) && ((Var *) node)->varlevelsup == 0 && rt_fetch(((Var *) node)->varno, query->rtable)->rtekind == RTE_SUBQUERY)
+	{
+		Query	   *below = rt_fetch(((Var *) node)->varno, query->rtable)->subquery;
+
+		if (below->setOperations != NULL)
+			return false;
+		node = (Node *) get_tle_by_resno(below->targetList, ((Var *) node)->varattno)->expr;
+		query = below;
+		function = (FuncExpr *) node;
+	}
+	if (!IsA(node, FuncExpr) || (function->funcid != F_EXTRACT_TEXT_DATE && function->funcid != F_EXTRACT_TEXT_TIMESTAMP &&
+								 function->funcid != F_EXTRACT_TEXT_TIMESTAMPTZ))
+		return false;
+	field = linitial(function->args);
+	if (!IsA(field, Const) || field->constisnull)
+		return false;
+	name = TextDatumGetCString(field->constvalue);
+	for (int i = 0; fields[i] != NULL; i++)
+		if (strcmp(fields[i], name) == 0)
+			return true;
+	return false;
+}
+
 /* Can a group's row stay while rows come and go? Not where its key could then show another of several equal values. */
 static bool
 keys_are_exact(AggPlan *plan, List *keys)
@@ -462,6 +495,8 @@ keys_are_exact(AggPlan *plan, List *keys)
 		if (elt_is_exact_type(exprType(lfirst(lc)), exprTypmod(lfirst(lc)), exprCollation(lfirst(lc))))
 			continue;
 		if (exprType(lfirst(lc)) == NUMERICOID && scales_of(plan->query, lfirst(lc), &scales) && list_length(scales) == 1)
+			continue;
+		if (is_whole_extract(plan->query, lfirst(lc)))
 			continue;
 		return false;
 	}

@@ -591,20 +591,6 @@ states_at(EltShape *shape, List *leaves, EltLeaf *leaf, Bitmapset *changed)
 	return states;
 }
 
-/* Are all terms of this core leaf empty, because a table that refers to it is as it was? Rows that were only added had no rows referring to them. */
-static bool
-is_empty_term(EltLeaf *leaf, List *referring, EltState *states, Bitmapset *changed)
-{
-	ListCell   *lc;
-
-	if (!leaf->source->only_added)
-		return false;
-	foreach(lc, referring)
-		if (states[((EltLeaf *) lfirst(lc))->number] == ELT_OLD || !is_changed(lfirst(lc), changed))
-		return true;
-	return false;
-}
-
 /*
  * A term whose old leaves are new ones less their deltas, each of them apart: a union of table and delta would have to be searched for each row that is joined,
  * and the delta has no index.
@@ -638,6 +624,20 @@ apart(States *states, Query *query, List *leaves, bool negative)
 		terms = lappend(terms, in_states(states, copyObject(query), minus));
 	}
 	return terms;
+}
+
+/* Are all terms of this core leaf empty, because a table that refers to it is as it was? Rows that were only added had no rows referring to them. */
+static bool
+is_empty_term(EltLeaf *leaf, List *referring, EltState *states, Bitmapset *changed)
+{
+	ListCell   *lc;
+
+	if (!leaf->source->only_added)
+		return false;
+	foreach(lc, referring)
+		if (states[((EltLeaf *) lfirst(lc))->number] == ELT_OLD || !is_changed(lfirst(lc), changed))
+		return true;
+	return false;
 }
 
 List *

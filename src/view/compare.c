@@ -87,7 +87,7 @@ column_is_notnull(EltSearch *search, EltScope *scope, Var *var)
 	if (rte->rtekind == RTE_SUBQUERY && !elt_is_heavy(rte->subquery))
 	{
 		TargetEntry *tle = get_tle_by_resno(rte->subquery->targetList, var->varattno);
-		EltScope		below = {rte->subquery, scope};
+		EltScope	below = {rte->subquery, scope};
 
 		return tle != NULL && is_notnull(search, &below, (Node *) tle->expr);
 	}
@@ -148,7 +148,7 @@ elt_test_inside(Node *testexpr, List *targets)
 bool
 elt_test_is_exact(EltSearch *search, Query *query, Node *testexpr)
 {
-	EltScope		inside = {query, search->scope};
+	EltScope	inside = {query, search->scope};
 	ListCell   *lc;
 	ListCell   *lc2;
 
@@ -282,4 +282,3 @@ elt_by_array(EltSearch *search, Query *query)
 	result->location = -1;
 	return (Node *) result;
 }
-

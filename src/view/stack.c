@@ -27,6 +27,7 @@
 #include "utils/ruleutils.h"
 
 #include "view/aggregate.h"
+#include "base/query.h"
 #include "view/stack.h"
 
 #define MAX_SETS	256
@@ -555,7 +556,7 @@ static char *
 operand(Query *query, Node *node)
 {
 	if (IsA(node, RangeTblRef))
-		return pg_get_querydef(rt_fetch(((RangeTblRef *) node)->rtindex, query->rtable)->subquery, false);
+		return elt_deparse(rt_fetch(((RangeTblRef *) node)->rtindex, query->rtable)->subquery);
 	else
 	{
 		Query	   *copy = copyObject(query);
@@ -563,7 +564,7 @@ operand(Query *query, Node *node)
 		copy->setOperations = copyObject(node);
 		copy->sortClause = NIL;
 		copy->limitCount = copy->limitOffset = NULL;
-		return pg_get_querydef(copy, false);
+		return elt_deparse(copy);
 	}
 }
 

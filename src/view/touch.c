@@ -37,7 +37,7 @@
 static bool
 contains_walker(Node *node, void *context)
 {
-	EltSearch	   *search = context;
+	EltSearch  *search = context;
 
 	if (node == NULL)
 		return false;
@@ -77,7 +77,7 @@ tree_contains(EltSearch *search, Node *node)
 
 typedef struct FindLink
 {
-	EltSearch	   *search;
+	EltSearch  *search;
 	SubLink    *found;
 } FindLink;
 
@@ -131,7 +131,7 @@ leads_simply(EltSearch *search, Node *node)
 	if (IsA(node, RangeTblRef))
 	{
 		RangeTblEntry *rte = rt_fetch(((RangeTblRef *) node)->rtindex, query->rtable);
-		EltScope		scope = {rte->subquery, search->scope};
+		EltScope	scope = {rte->subquery, search->scope};
 		bool		simple;
 
 		if (elt_leaf_of(search->shape, rte) == search->leaf)
@@ -246,7 +246,7 @@ tree_reads_any(Query *query, Node *node, Bitmapset *relids)
 
 typedef struct Way
 {
-	EltSearch	   *search;
+	EltSearch  *search;
 	List	   *from;			/* trees, to be joined */
 	List	   *quals;			/* that a witness meets */
 	Bitmapset  *unstable;
@@ -314,7 +314,7 @@ add_tree(Way *way, Node *node)
 static void
 look_into(Way *way, int rti)
 {
-	EltSearch	   *search = way->search;
+	EltSearch  *search = way->search;
 	RangeTblEntry *rte = rt_fetch(rti, search->scope->query->rtable);
 	Node	   *touch = NULL;
 
@@ -354,7 +354,7 @@ lead_side(Way *way, Node *side, Node *quals)
 static void
 lead_join(Way *way, JoinExpr *join)
 {
-	EltSearch	   *search = way->search;
+	EltSearch  *search = way->search;
 	bool		in_left = tree_contains(search, join->larg);
 	bool		in_right = tree_contains(search, join->rarg);
 	Node	   *outer = join->jointype == JOIN_RIGHT ? join->rarg : join->larg;
@@ -523,7 +523,7 @@ static Query *
 touch_select(EltSearch *search, Query *query, Way *way)
 {
 	Way			own = {search};
-	EltScope		scope;
+	EltScope	scope;
 	Query	   *result = NULL;
 
 	check_stack_depth();
@@ -682,7 +682,7 @@ touch_sublink(EltSearch *search, SubLink *link, bool conjunct)
 static Query *
 hanging_level(EltSearch *search, Query *query)
 {
-	EltScope	   *scope = palloc(sizeof(EltScope));
+	EltScope   *scope = palloc(sizeof(EltScope));
 	Bitmapset  *relids = elt_relids_in((Node *) query->jointree);
 	int			rti = -1;
 
@@ -756,7 +756,7 @@ touch_level(EltSearch *search, Query *level)
 bool
 elt_touch(EltShape *shape, Query *block, EltLeaf *leaf)
 {
-	EltSearch		search = {shape, leaf, NULL};
+	EltSearch	search = {shape, leaf, NULL};
 	Query	   *level = hanging_level(&search, block);
 	Node	   *condition = find_join(&search, (Node *) level->jointree) == NULL ? constant_condition(&search, level) : NULL;
 	Node	   *touch;

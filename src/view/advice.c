@@ -21,6 +21,7 @@
 #include "utils/relcache.h"
 
 #include "base/sql.h"
+#include "catalog/view.h"
 #include "view/advice.h"
 #include "view/block.h"
 #include "view/stack.h"
@@ -85,7 +86,7 @@ static const struct
 		ELT_WHY_KEY_TYPE, "Cast it to a type with a sort order, for example json to jsonb or text."
 	},
 	{
-		ELT_WHY_AGGREGATE, "The aggregate cannot be kept up to date from counters: groups that change are computed anew."
+		ELT_WHY_AGGREGATE, "Groups that change are computed anew. Counters can do count, min, max and bool_and, and sum, avg and stddev of integers and of numeric(p,s)."
 	},
 	{
 		ELT_WHY_KEY_IMAGE, "Values of this type can be equal and differ, as 1.0 and 1.00 do: groups that change are computed anew."
@@ -348,15 +349,17 @@ note_keys(Search *search, EltPart *part, Query *block)
 static char *
 create_index(Wanted *wanted)
 {
-	StringInfoData sql;
+	EltView    *view = elt_view_by_relation(wanted->relid);
+	StringInfoData columns;
 	ListCell   *lc;
 
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE INDEX ON %s (", elt_qualified_name(wanted->relid));
+	initStringInfo(&columns);
 	foreach(lc, wanted->attnos)
-		appendStringInfo(&sql, "%s%s", lc == list_head(wanted->attnos) ? "" : ", ", quote_identifier(get_attname(wanted->relid, lfirst_int(lc), false)));
-	appendStringInfoString(&sql, ");");
-	return sql.data;
+		appendStringInfo(&columns, "%s%s", lc == list_head(wanted->attnos) ? "" : ", ", quote_identifier(get_attname(wanted->relid, lfirst_int(lc), false)));
+	if (view == NULL)
+		return psprintf("CREATE INDEX ON %s (%s);", elt_qualified_name(wanted->relid), columns.data);
+	return psprintf("SELECT elt.create_view_index(%s, %s);", quote_literal_cstr(elt_qualified_name(view->relid)),
+					quote_literal_cstr(psprintf("(%s)", columns.data)));
 }
 
 List *

@@ -59,6 +59,7 @@ extern int64 elt_rows_to_store(EltPart *part);
 
 /* What readers of the part see of its storage. */
 extern char *elt_output_sql(EltPart *part, const char *storage);
+
 /* Does the statement have this name, which ends with a number? */
 extern bool elt_mentions(const char *sql, const char *name);
 

@@ -142,16 +142,10 @@ define_state(EltPlaces *places, EltSource *source, const char *state)
 	if (strcmp(state, "new") == 0)
 		return elt_output_sql(source->part, places->storages[source->part->number]);
 	if (strcmp(state, "old") == 0)
-
-		/*
-		 * OFFSET 0, also below: a scan of a bag cannot be done over for each
-		 * row of a join, that of a subquery can, so that indexes of the table
-		 * serve
-		 */
-		return psprintf("SELECT %s, 1::bigint AS _elt_w FROM %s UNION ALL (SELECT %s, - _elt_w FROM elt_delta_%d OFFSET 0)",
+		return psprintf("SELECT %s, 1::bigint AS _elt_w FROM %s UNION ALL SELECT %s, - _elt_w FROM elt_delta_%d",
 						columns, source_now(places, source), columns, source->number);
 	if (strcmp(state, "both") == 0)
-		return psprintf("SELECT %s, true AS _elt_cur FROM %s UNION ALL (SELECT %s, false FROM elt_removed_%d OFFSET 0)",
+		return psprintf("SELECT %s, true AS _elt_cur FROM %s UNION ALL SELECT %s, false FROM elt_removed_%d",
 						columns, source_now(places, source), columns, source->number);
 	return define_was(places, source);
 }

@@ -6,6 +6,7 @@
 #include "fmgr.h"
 
 #include "base/bagscan.h"
+#include "base/bagstats.h"
 #include "base/guc.h"
 
 PG_MODULE_MAGIC;
@@ -17,4 +18,5 @@ _PG_init(void)
 {
 	elt_guc_init();
 	elt_bagscan_init();
+	elt_bagstats_init();
 }

@@ -34,6 +34,7 @@
 #include "utils/lsyscache.h"
 
 #include "base/bagscan.h"
+#include "base/bagstats.h"
 #include "base/exec.h"
 
 /* Sets of outer relations that are looked at for one bag. */
@@ -210,10 +211,40 @@ add_lookup(PlannerInfo *root, RelOptInfo *rel, Relids outer)
 	add_path(rel, &path->path);
 }
 
-static bool
-any_member(PlannerInfo *root, RelOptInfo *rel, EquivalenceClass *ec, EquivalenceMember *em, void *arg)
+/* Expressions of the bag that are in equivalence classes: those that were seen, and the one that is looked at. */
+typedef struct Members
 {
-	return true;
+	List	   *seen;
+	Expr	   *current;
+} Members;
+
+static bool
+is_next_member(PlannerInfo *root, RelOptInfo *rel, EquivalenceClass *ec, EquivalenceMember *em, void *arg)
+{
+	Members    *members = arg;
+
+	if (members->current == NULL && !list_member(members->seen, em->em_expr))
+		members->current = em->em_expr;
+	return members->current != NULL && equal(members->current, em->em_expr);
+}
+
+/* The join clauses that equivalence classes imply. */
+static List *
+implied_clauses(PlannerInfo *root, RelOptInfo *rel)
+{
+	Members		members = {NIL, NULL};
+	List	   *clauses = NIL;
+
+	if (!rel->has_eclass_joins)
+		return NIL;
+	do
+	{
+		/* a call gives the clauses of one expression at most */
+		members.current = NULL;
+		clauses = list_concat(clauses, generate_implied_equalities_for_column(root, rel, is_next_member, &members, rel->lateral_referencers));
+		members.seen = lappend(members.seen, members.current);
+	} while (members.current != NULL);
+	return clauses;
 }
 
 static List *
@@ -268,15 +299,14 @@ reads_whole_row(RelOptInfo *rel, List *clauses)
 static void
 add_lookups(PlannerInfo *root, RelOptInfo *rel)
 {
-	List	   *clauses = rel->joininfo;
+	List	   *clauses;
 	ListCell   *lc;
 
-	if (IS_DUMMY_REL(rel) || root->rowMarks != NIL)
+	if (root->rowMarks != NIL)
 		return;
 	if (rel->tuples * (rel->reltarget->width + ROW_OVERHEAD) > get_hash_memory_limit())
 		return;
-	if (rel->has_eclass_joins)
-		clauses = list_concat(generate_implied_equalities_for_column(root, rel, any_member, NULL, rel->lateral_referencers), clauses);
+	clauses = list_concat(implied_clauses(root, rel), rel->joininfo);
 	if (reads_whole_row(rel, clauses) || reads_whole_row(rel, rel->baserestrictinfo))
 		return;
 
@@ -288,10 +318,15 @@ add_lookups(PlannerInfo *root, RelOptInfo *rel)
 static void
 set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte)
 {
+	EltBag	   *bag;
+
 	if (previous_hook != NULL)
 		previous_hook(root, rel, rti, rte);
-	if (rte->rtekind == RTE_NAMEDTUPLESTORE && elt_planned_bag(rte) != NULL)
-		add_lookups(root, rel);
+	bag = rte->rtekind == RTE_NAMEDTUPLESTORE ? elt_planned_bag(rte) : NULL;
+	if (bag == NULL || IS_DUMMY_REL(rel))
+		return;
+	elt_bag_estimate_rows(root, rel, bag);
+	add_lookups(root, rel);
 }
 
 /*

@@ -13,6 +13,7 @@
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "commands/explain.h"
+#include "commands/vacuum.h"
 #include "catalog/pg_constraint.h"
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
@@ -142,6 +143,19 @@ elt_constraint_enforced(Form_pg_constraint constraint)
 #else
 	(void) constraint;
 	return true;
+#endif
+}
+
+/* As the core's ANALYZE prepares a column's statistics: how many values they list. */
+static inline void
+elt_set_statistics_target(VacAttrStats *stats, Form_pg_attribute att, int target)
+{
+#if PG_VERSION_NUM >= 170000
+	stats->attstattarget = target;
+#else
+	stats->attr = palloc(ATTRIBUTE_FIXED_PART_SIZE);
+	memcpy(stats->attr, att, ATTRIBUTE_FIXED_PART_SIZE);
+	stats->attr->attstattarget = target;
 #endif
 }
 

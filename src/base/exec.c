@@ -56,6 +56,7 @@ typedef struct Run
 
 /* The call whose statement is being planned, or NULL. */
 static Run *planning = NULL;
+static MemoryContext planning_context = NULL;
 
 struct EltPlan
 {
@@ -199,21 +200,32 @@ elt_planned_bag(RangeTblEntry *rte)
 	return NULL;
 }
 
+MemoryContext
+elt_planning_context(void)
+{
+	return planning_context;
+}
+
 /* Planning may call functions, and these plan statements of their own. */
 static List *
 plan_queries(Run *run, List *queries)
 {
 	Run		   *outer = planning;
+	MemoryContext outer_context = planning_context;
 	List	   *plans;
 
+	for (int i = 0; i < run->nbags; i++)
+		run->bags[i].sample = NULL;
 	PG_TRY();
 	{
 		planning = run;
+		planning_context = CurrentMemoryContext;
 		plans = pg_plan_queries(queries, run->sql, CURSOR_OPT_PARALLEL_OK, run->params);
 	}
 	PG_FINALLY();
 	{
 		planning = outer;
+		planning_context = outer_context;
 	}
 	PG_END_TRY();
 	return plans;

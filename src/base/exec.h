@@ -8,6 +8,8 @@
 #include "tcop/dest.h"
 #include "utils/tuplestore.h"
 
+typedef struct EltBagSample EltBagSample;
+
 /* A tuplestore that stands in for a relation. Its tuples have the relation's columns at their attribute numbers, dropped ones included. */
 typedef struct EltBag
 {
@@ -18,6 +20,7 @@ typedef struct EltBag
 	TupleDesc	tupdesc;
 	Tuplestorestate *tuples;
 	double		ntuples;		/* for the planner */
+	EltBagSample *sample;		/* the planner's own: NULL */
 } EltBag;
 
 typedef struct EltExecCounts
@@ -44,7 +47,7 @@ extern void elt_exec_into(const char *sql, EltBag *bags, int nbags, Tuplestorest
 
 /*
  * A statement planned once, in the current memory context, to be run several times by the same user over bags that have the same names and
- * descriptors. The bags' tuples are not looked at here. It is good until the end of the (sub)transaction, which holds its locks.
+ * descriptors. Of the bags' tuples, which may be NULL here, only statistics are made. It is good until the end of the (sub)transaction, which holds its locks.
  */
 typedef struct EltPlan EltPlan;
 
@@ -63,6 +66,9 @@ extern void elt_plan_check_permissions(EltPlan *plan);
 
 /* While a statement is planned: the bag that a range table entry stands for; NULL: it is none of ours. */
 extern EltBag *elt_planned_bag(RangeTblEntry *rte);
+
+/* While a statement is planned: memory that stays at least until that is done. */
+extern MemoryContext elt_planning_context(void);
 
 /* An error where row-level security of the relation applies to the current user: changes are read without policies. */
 extern void elt_check_row_security(Oid relid);

@@ -561,7 +561,9 @@ add_upstream(List **order, EltView *view, EltShape *shape, List *above)
 			continue;
 		foreach(lc2, *order)
 			known |= ((Turn *) lfirst(lc2))->view->node.id == below->node.id;
-		if (known || list_member_int(above, below->node.id) || below->node.owner != view->node.owner)
+		/* the node's owner may not be up to date: REASSIGN OWNED */
+		if (known || list_member_int(above, below->node.id) || get_rel_name(below->relid) == NULL ||
+			elt_relation_owner(below->relid) != view->node.owner)
 			continue;
 		{
 			Turn	   *turn = palloc0(sizeof(Turn));
@@ -602,6 +604,7 @@ lock_turns(List *turns)
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
 					 errmsg("a view was dropped meanwhile"),
 					 errhint("Run the refresh again.")));
+		elt_view_follow_relation(turn->view);
 		turn->shape = elt_view_shape(turn->view);
 		elt_view_rebuild_if_needed(turn->view, turn->shape);
 		elt_view_sync_sources(turn->view, turn->shape);

@@ -422,6 +422,10 @@ COMMENT ON FUNCTION elt.refresh(text) IS
 'a code where it was full. pending: changes left. Waits for another session that refreshes the view; readers never wait. Errors: 42704, 42501, 55000 where the view is suspended, '
 '0A000 where its refresh_mode forbids what is necessary, 40001, 55006.';
 
+CREATE FUNCTION elt.refuse_change() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'elt_sql_refuse_change';
+COMMENT ON FUNCTION elt.refuse_change() IS 'trigger of precomputed views: an error for who would write to them';
+
 CREATE FUNCTION elt.verify_view(name text, OUT missing bigint, OUT extra bigint) RETURNS record
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'elt_sql_verify_view';
 COMMENT ON FUNCTION elt.verify_view(text) IS

@@ -42,6 +42,12 @@ elt_view_find(const char *name)
 	return view != NULL && view->relid == relid ? view : NULL;
 }
 
+static bool
+is_other_relation(const char *name)
+{
+	return OidIsValid(RangeVarGetRelid(makeRangeVarFromNameList(elt_name_list(name)), NoLock, true));
+}
+
 EltView *
 elt_view_get(const char *name)
 {
@@ -51,6 +57,7 @@ elt_view_get(const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("precomputed view \"%s\" does not exist", name),
+				 is_other_relation(name) ? errdetail("There is another relation of this name.") : 0,
 				 errhint("elt.views lists the views; elt.create_view makes one.")));
 	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(view->node.owner)))
 		ereport(ERROR,

@@ -262,6 +262,12 @@ source_of(EltShape *shape, Oid relid)
 	return NULL;
 }
 
+static bool
+is_one_full_part(EltShape *shape)
+{
+	return list_length(shape->parts) == 1 && ((EltPart *) linitial(shape->parts))->method == ELT_FULL;
+}
+
 /* Why the changes do not suffice; NULL: they do. */
 static char *
 reason_for_full(Turn *turn, const char *forced)
@@ -287,8 +293,7 @@ reason_for_full(Turn *turn, const char *forced)
 		if (batch->capture->keys_only)
 			return pstrdup(ELT_WHY_KEY_IMAGES);
 	}
-	if (list_length(turn->shape->parts) == 1 && ((EltPart *) linitial(turn->shape->parts))->method == ELT_FULL &&
-		(turn->shape->reason != NULL || strcmp(turn->view->refresh_mode, "full") == 0))
+	if (is_one_full_part(turn->shape) && (turn->shape->reason != NULL || strcmp(turn->view->refresh_mode, "full") == 0))
 		return pstrdup(turn->shape->reason != NULL ? turn->shape->reason : "refresh_mode");
 	return NULL;
 }
@@ -482,6 +487,11 @@ refresh_turn(Turn *turn, const char *forced)
 		turn->result->strategy = "incremental";
 		if (follow_changes(turn, m, &reason))
 			turn->result->counts = m->counts;
+		if (reason == NULL && is_one_full_part(turn->shape))
+		{
+			turn->result->strategy = "full";
+			turn->result->reason = pstrdup(elt_view_full_reason(turn->shape));
+		}
 	}
 	if (reason != NULL)
 	{
@@ -528,6 +538,9 @@ finish_turn(Turn *turn, EltMaintain *m, instr_time begin)
 	INSTR_TIME_SET_CURRENT(now);
 	INSTR_TIME_SUBTRACT(now, begin);
 	result->ms = INSTR_TIME_GET_MILLISEC(now);
+	/* that there was nothing to do is noted once a second: a commit that writes nothing waits for no disk */
+	if (none && turn->read == 0 && !turn->shape->moving && GetCurrentTimestamp() - view->refreshed < USECS_PER_SEC)
+		return;
 	view->populated = true;
 	view->as_of = GetCurrentTransactionStartTimestamp();
 	view->refreshed = GetCurrentTimestamp();

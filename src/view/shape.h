@@ -155,7 +155,6 @@ typedef struct EltShape
 #define ELT_WHY_PRIVILEGES	"view_privileges"
 #define ELT_WHY_KEY_IMAGES	"key_images"
 #define ELT_WHY_WINDOW		"window_without_partition"
-#define ELT_WHY_NOT_IN		"not_in_nullable"
 #define ELT_WHY_NOW			"now_in_output"
 #define ELT_WHY_LIMIT		"limit_without_order"
 #define ELT_WHY_KEY_TYPE	"key_not_comparable"

@@ -12,15 +12,20 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "commands/defrem.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 
 #include "base/secctx.h"
 #include "base/sql.h"
 #include "view/view.h"
+
+PG_FUNCTION_INFO_V1(elt_sql_refuse_change);
 
 /* Rows change place within their page, and dead ones are soon taken away, so that a storage stays as large as it was. */
 #define STORAGE_OPTIONS "fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05"
@@ -174,10 +179,30 @@ elt_storage_show(EltView *view, EltShape *shape, const char *qualified_name)
 	EltPart    *part = llast(shape->parts);
 	List	   *names = elt_name_list(qualified_name);
 	RangeVar   *range = makeRangeVarFromNameList(names);
+	bool		is_new = !OidIsValid(RangeVarGetRelid(range, NoLock, true));
 
 	elt_sql_run(psprintf("CREATE OR REPLACE VIEW %s AS %s", qualified_name, elt_output_sql(part, elt_qualified_name(view->storage))));
+	/* else PostgreSQL would let writes to it through to the storage */
+	if (is_new)
+	{
+		CommandCounterIncrement();
+		elt_sql_run(psprintf("CREATE TRIGGER elt_read_only INSTEAD OF INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION elt.refuse_change()",
+							 qualified_name));
+	}
 	CommandCounterIncrement();
 	return RangeVarGetRelid(range, NoLock, false);
+}
+
+Datum
+elt_sql_refuse_change(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "not called by a trigger");
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("cannot change the rows of precomputed view \"%s\"", RelationGetRelationName(((TriggerData *) fcinfo->context)->tg_relation)),
+			 errhint("Change the tables that its query reads, then call elt.refresh.")));
+	PG_RETURN_NULL();
 }
 
 bool

@@ -57,7 +57,8 @@ typedef struct Turn
 	EltShape   *shape;
 	List	   *sources;		/* EltViewSource */
 	List	   *batches;		/* EltBatch, beside them */
-	int64		read;			/* changes, of which nothing may have been left */
+	int64		read;			/* changes, of which nothing may have been
+								 * left */
 	EltRefresh *result;
 } Turn;
 
@@ -96,8 +97,8 @@ elt_view_query(EltView *view)
 	query = copyObject(get_view_query(rel));
 
 	/*
-	 * not kept locked: who waits for the node's lock must not hold up who
-	 * has it and drops the view
+	 * not kept locked: who waits for the node's lock must not hold up who has
+	 * it and drops the view
 	 */
 	table_close(rel, AccessShareLock);
 	return query;

@@ -539,8 +539,12 @@ finish_turn(Turn *turn, EltMaintain *m, instr_time begin)
 	INSTR_TIME_SET_CURRENT(now);
 	INSTR_TIME_SUBTRACT(now, begin);
 	result->ms = INSTR_TIME_GET_MILLISEC(now);
-	/* that there was nothing to do is noted once a second: a commit that writes nothing waits for no disk */
-	if (none && turn->read == 0 && !turn->shape->moving && GetCurrentTimestamp() - view->refreshed < USECS_PER_SEC)
+
+	/*
+	 * that there was nothing to do is noted once a second: a commit that
+	 * writes nothing waits for no disk
+	 */
+	if (none && view->strategy != NULL && strcmp(view->strategy, "none") == 0 && turn->read == 0 && !turn->shape->moving && GetCurrentTimestamp() - view->refreshed < USECS_PER_SEC)
 		return;
 	view->populated = true;
 	view->as_of = GetCurrentTransactionStartTimestamp();

@@ -22,6 +22,7 @@
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "rewrite/rewriteHandler.h"
+#include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -57,7 +58,8 @@ typedef struct Turn
 	EltShape   *shape;
 	List	   *sources;		/* EltViewSource */
 	List	   *batches;		/* EltBatch, beside them */
-	int64		read;			/* changes, of which nothing may have been left */
+	int64		read;			/* changes, of which nothing may have been
+								 * left */
 	EltRefresh *result;
 } Turn;
 
@@ -96,8 +98,8 @@ elt_view_query(EltView *view)
 	query = copyObject(get_view_query(rel));
 
 	/*
-	 * not kept locked: who waits for the node's lock must not hold up who
-	 * has it and drops the view
+	 * not kept locked: who waits for the node's lock must not hold up who has
+	 * it and drops the view
 	 */
 	table_close(rel, AccessShareLock);
 	return query;
@@ -538,7 +540,11 @@ finish_turn(Turn *turn, EltMaintain *m, instr_time begin)
 	INSTR_TIME_SET_CURRENT(now);
 	INSTR_TIME_SUBTRACT(now, begin);
 	result->ms = INSTR_TIME_GET_MILLISEC(now);
-	/* that there was nothing to do is noted once a second: a commit that writes nothing waits for no disk */
+
+	/*
+	 * that there was nothing to do is noted once a second: a commit that
+	 * writes nothing waits for no disk
+	 */
 	if (none && turn->read == 0 && !turn->shape->moving && GetCurrentTimestamp() - view->refreshed < USECS_PER_SEC)
 		return;
 	view->populated = true;
@@ -654,6 +660,7 @@ elt_view_refresh_and(EltView *view, const char *force_full, void (*and) (EltView
 	ListCell   *lc;
 	ListCell   *lc2;
 
+	PreventCommandIfReadOnly("elt.refresh()");
 	elt_become(&context, view->node.owner);
 	last->view = view;
 	elt_settings_pin(view->settings);

@@ -160,8 +160,12 @@ read_views(ScanKey key)
 		EltView    *view = lfirst(lc);
 		EltNode    *node = elt_node_by_id(view->node.id);
 
+		/* a parallel restore comes to the tables' rows in any order */
 		if (node == NULL)
-			elog(ERROR, "node %d does not exist", view->node.id);
+		{
+			views = foreach_delete_current(views, lc);
+			continue;
+		}
 		view->node = *node;
 	}
 	return views;

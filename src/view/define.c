@@ -133,6 +133,11 @@ qualified_new_name(const char *name)
 	Oid			schema = RangeVarGetCreationNamespace(range);
 	Oid			existing = get_relname_relid(range->relname, schema);
 
+	if (isAnyTempNamespace(schema))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot create temporary precomputed view \"%s\"", name),
+				 errhint("Create it in a permanent schema.")));
 	if (OidIsValid(existing) && elt_view_by_relation(existing) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),

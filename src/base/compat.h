@@ -22,6 +22,7 @@
 #include "storage/smgr.h"
 #include "utils/acl.h"
 #include "utils/backend_status.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
@@ -82,6 +83,39 @@ elt_clear_rte_permissions(RangeTblEntry *rte)
 	rte->insertedCols = NULL;
 	rte->updatedCols = NULL;
 	rte->extraUpdatedCols = NULL;
+#endif
+}
+
+/* Permissions are kept in the query from 16 on: for one that gets another range table, and for one that gets another query's. */
+static inline void
+elt_forget_perminfos(Query *query)
+{
+#if PG_VERSION_NUM >= 160000
+	query->rteperminfos = NIL;
+#else
+	(void) query;
+#endif
+}
+
+static inline void
+elt_copy_perminfos(Query *to, Query *from)
+{
+#if PG_VERSION_NUM >= 160000
+	to->rteperminfos = copyObject(from->rteperminfos);
+#else
+	(void) to;
+	(void) from;
+#endif
+}
+
+/* Does the operator, or its negation, belong to an order? */
+static inline bool
+elt_is_ordering_operator(Oid opno)
+{
+#if PG_VERSION_NUM >= 180000
+	return get_op_index_interpretation(opno) != NIL;
+#else
+	return get_op_btree_interpretation(opno) != NIL;
 #endif
 }
 

@@ -57,7 +57,8 @@ typedef struct Turn
 	EltShape   *shape;
 	List	   *sources;		/* EltViewSource */
 	List	   *batches;		/* EltBatch, beside them */
-	int64		read;			/* changes, of which nothing may have been left */
+	int64		read;			/* changes, of which nothing may have been
+								 * left */
 	EltRefresh *result;
 } Turn;
 
@@ -96,8 +97,8 @@ elt_view_query(EltView *view)
 	query = copyObject(get_view_query(rel));
 
 	/*
-	 * not kept locked: who waits for the node's lock must not hold up who
-	 * has it and drops the view
+	 * not kept locked: who waits for the node's lock must not hold up who has
+	 * it and drops the view
 	 */
 	table_close(rel, AccessShareLock);
 	return query;
@@ -574,7 +575,9 @@ add_upstream(List **order, EltView *view, EltShape *shape, List *above)
 			continue;
 		foreach(lc2, *order)
 			known |= ((Turn *) lfirst(lc2))->view->node.id == below->node.id;
-		if (known || list_member_int(above, below->node.id) || below->node.owner != view->node.owner)
+		/* the node's owner may not be up to date: REASSIGN OWNED */
+		if (known || list_member_int(above, below->node.id) || get_rel_name(below->relid) == NULL ||
+			elt_relation_owner(below->relid) != view->node.owner)
 			continue;
 		{
 			Turn	   *turn = palloc0(sizeof(Turn));
@@ -615,6 +618,7 @@ lock_turns(List *turns)
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
 					 errmsg("a view was dropped meanwhile"),
 					 errhint("Run the refresh again.")));
+		elt_view_follow_relation(turn->view);
 		turn->shape = elt_view_shape(turn->view);
 		elt_view_rebuild_if_needed(turn->view, turn->shape);
 		elt_view_sync_sources(turn->view, turn->shape);

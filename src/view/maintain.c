@@ -513,7 +513,11 @@ merge_groups(EltMaintain *m, EltPart *part, NullsClass *class)
 
 	if (sql != NULL)
 		keys = run(m, sql, &class->bag);
-	/* it reads nothing but the groups' sums; a walk through all of an index to merge it with them is never worth it */
+
+	/*
+	 * it reads nothing but the groups' sums; a walk through all of an index
+	 * to merge it with them is never worth it
+	 */
 	elt_pin_setting("enable_mergejoin", "off");
 	elt_exec(elt_merge_sql(&m->places, part, class->nulls), bags, 1, NULL, NULL, &counts);
 	AtEOXact_GUC(false, nest);

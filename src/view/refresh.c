@@ -280,6 +280,8 @@ reason_for_full(Turn *turn, const char *forced)
 		return pstrdup(forced);
 	if (!turn->view->populated)
 		return pstrdup("initial");
+	if (turn->view->bodies == NULL || strcmp(turn->view->bodies, elt_view_bodies(turn->shape)) != 0)
+		return pstrdup("source_altered");
 	forboth(lc, turn->sources, lc2, turn->batches)
 	{
 		EltViewSource *row = lfirst(lc);
@@ -539,7 +541,11 @@ finish_turn(Turn *turn, EltMaintain *m, instr_time begin)
 	INSTR_TIME_SET_CURRENT(now);
 	INSTR_TIME_SUBTRACT(now, begin);
 	result->ms = INSTR_TIME_GET_MILLISEC(now);
-	/* that there was nothing to do is noted once a second: a commit that writes nothing waits for no disk */
+
+	/*
+	 * that there was nothing to do is noted once a second: a commit that
+	 * writes nothing waits for no disk
+	 */
 	if (none && turn->read == 0 && !turn->shape->moving && GetCurrentTimestamp() - view->refreshed < USECS_PER_SEC)
 		return;
 	view->populated = true;
@@ -550,7 +556,7 @@ finish_turn(Turn *turn, EltMaintain *m, instr_time begin)
 	view->last_ms = result->ms;
 	if (!none)
 		elt_note_cost(m, strcmp(result->strategy, "full") == 0, result->ms);
-	view->suspended = NULL;
+	view->bodies = elt_view_bodies(turn->shape);
 	elt_view_update(view);
 }
 

@@ -281,6 +281,8 @@ check_function(Oid function, void *context)
 {
 	EltShape   *shape = context;
 
+	if (function >= FirstNormalObjectId)
+		shape->functions = list_append_unique_oid(shape->functions, function);
 	switch (func_volatile(function))
 	{
 		case PROVOLATILE_VOLATILE:

@@ -281,6 +281,8 @@ reason_for_full(Turn *turn, const char *forced)
 		return pstrdup(forced);
 	if (!turn->view->populated)
 		return pstrdup("initial");
+	if (turn->view->bodies == NULL || strcmp(turn->view->bodies, elt_view_bodies(turn->shape)) != 0)
+		return pstrdup("source_altered");
 	forboth(lc, turn->sources, lc2, turn->batches)
 	{
 		EltViewSource *row = lfirst(lc);
@@ -555,7 +557,7 @@ finish_turn(Turn *turn, EltMaintain *m, instr_time begin)
 	view->last_ms = result->ms;
 	if (!none)
 		elt_note_cost(m, strcmp(result->strategy, "full") == 0, result->ms);
-	view->suspended = NULL;
+	view->bodies = elt_view_bodies(turn->shape);
 	elt_view_update(view);
 }
 

@@ -135,6 +135,8 @@ typedef struct EltShape
 	List	   *leaves;			/* EltLeaf */
 	List	   *tables;			/* OIDs of all relations that are read, views
 								 * included */
+	List	   *functions;		/* OIDs of functions that are called and are
+								 * not PostgreSQL's own */
 	const char *reason;			/* code: why all of it is one full part; NULL */
 	char	   *detail;			/* the name of the function, table, ... */
 	bool		moving;			/* depends on now() */

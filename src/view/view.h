@@ -44,6 +44,9 @@ extern void elt_view_set_frozen(EltView *view, const char *text);
 /* Make the storages anew where the shape is another one than they were made for. */
 extern void elt_view_rebuild_if_needed(EltView *view, EltShape *shape);
 
+/* bodies.c: a hash of the views and functions that the query reads. */
+extern char *elt_view_bodies(EltShape *shape);
+
 /* refresh.c */
 
 typedef struct EltRefresh

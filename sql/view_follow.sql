@@ -304,4 +304,21 @@ SELECT follows('l_rows');
 SET client_min_messages = warning;
 SELECT follows('l_rows');
 
+\echo == as whom, and with which settings
+CREATE TABLE dates (id int PRIMARY KEY, t text);
+INSERT INTO dates VALUES (1, '01/02/2026');
+CREATE FUNCTION whoami() RETURNS text LANGUAGE sql STABLE AS 'SELECT current_user::text';
+CREATE ROLE regress_elt_follow;
+GRANT USAGE, CREATE ON SCHEMA follow TO regress_elt_follow;
+GRANT SELECT ON dates TO regress_elt_follow;
+SET ROLE regress_elt_follow;
+SET datestyle = 'ISO, DMY';
+SELECT elt.create_view('follow.o_dates', 'SELECT id, t::date AS d, whoami() AS w FROM dates');
+RESET ROLE;
+RESET datestyle;
+INSERT INTO dates VALUES (2, '03/04/2026');
+SELECT strategy, reason FROM elt.refresh('follow.o_dates');
+SELECT id, to_char(d, 'YYYY-MM-DD'), w FROM o_dates ORDER BY id;
+
 DROP SCHEMA follow CASCADE;
+DROP ROLE regress_elt_follow;

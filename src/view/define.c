@@ -40,7 +40,10 @@ elt_view_find(const char *name)
 	Oid			relid;
 	EltView    *view;
 
-	/* nothing is locked that would have told of another session's DROP and CREATE */
+	/*
+	 * nothing is locked that would have told of another session's DROP and
+	 * CREATE
+	 */
 	AcceptInvalidationMessages();
 	relid = RangeVarGetRelid(makeRangeVarFromNameList(elt_name_list(name)), NoLock, true);
 	view = OidIsValid(relid) ? elt_view_by_relation(relid) : NULL;
@@ -292,6 +295,11 @@ elt_sql_create_view(PG_FUNCTION_ARGS)
 	EltSecContext context;
 
 	view->target_lag = elt_view_lag_text(fcinfo, 2);
+	if (view->target_lag != NULL && view->target_lag[0] == '-')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("target lag %s of view \"%s\" is negative", view->target_lag, name),
+				 errhint("Give the longest time that the view may be behind, or NULL.")));
 	view->refresh_mode = elt_arg_choice(fcinfo, 3, "refresh_mode", "auto", "incremental", "full", NULL);
 	view->on_schema_change = elt_arg_choice(fcinfo, 5, "on_schema_change", "refuse", "suspend", NULL);
 	view->frozen_where = elt_arg_text_or_null(fcinfo, 6);

@@ -352,7 +352,7 @@ read_deltas(Turn *turn, EltMaintain *m)
 static void
 refuse_full(EltView *view, const char *reason)
 {
-	if (strcmp(view->refresh_mode, "incremental") != 0 || strcmp(reason, "initial") == 0 || strncmp(reason, "source_", 7) == 0 ||
+	if (strcmp(view->refresh_mode, "incremental") != 0 || strcmp(reason, "initial") == 0 || strcmp(reason, "key_too_long") == 0 || strncmp(reason, "source_", 7) == 0 ||
 		strcmp(reason, "asked") == 0 || strcmp(reason, "altered") == 0)
 		return;
 	ereport(ERROR,
@@ -362,24 +362,53 @@ refuse_full(EltView *view, const char *reason)
 					 quote_literal_cstr(view->node.name))));
 }
 
+/* A value that does not fit into an index. */
 static bool
-is_empty(Oid relid)
+is_too_long(int sqlerrcode)
 {
-	Relation	rel = table_open(relid, AccessShareLock);
-	bool		empty = RelationGetNumberOfBlocks(rel) == 0;
-
-	table_close(rel, NoLock);
-	return empty;
+	return sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED;
 }
+
+/* Has nothing been written to any storage yet? */
+static bool
+are_empty(EltMaintain *m)
+{
+	for (int i = 1; i <= list_length(m->shape->parts); i++)
+	{
+		Relation	rel = table_open(m->storages[i], AccessShareLock);
+		bool		empty = RelationGetNumberOfBlocks(rel) == 0;
+
+		table_close(rel, NoLock);
+		if (!empty)
+			return false;
+	}
+	return true;
+}
+
+static void
+work_full(void *arg)
+{
+	EltMaintain *m = arg;
+
+	elt_maintain_full(m, !m->view->populated && are_empty(m));
+}
+
 
 static void
 full_refresh(Turn *turn, EltMaintain *m, char *reason)
 {
+	ErrorData  *error = NULL;
+
 	refuse_full(turn->view, reason);
 	turn->result->strategy = "full";
 	elt_progress_phase(ELT_PHASE_COPY);
 	turn->result->reason = reason;
-	elt_maintain_full(m, !turn->view->populated && is_empty(turn->view->storage));
+	if (!elt_attempt(work_full, m, is_too_long, &error))
+	{
+		elt_storage_index_long_keys(turn->view, turn->shape);
+		m = begin_maintain(turn);
+		work_full(m);
+	}
 	turn->result->counts = m->counts;
 }
 
@@ -438,7 +467,7 @@ is_data_error(int sqlerrcode)
 		case MAKE_SQLSTATE('P', '0', '0', '0', '0'):
 			return true;
 		default:
-			return false;
+			return sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED;
 	}
 }
 
@@ -461,7 +490,7 @@ follow_changes(Turn *turn, EltMaintain *m, char **reason)
 	AtEOXact_GUC(false, nest);
 	if (!done)
 	{
-		*reason = pstrdup("error_in_delta");
+		*reason = pstrdup(is_too_long(error->sqlerrcode) ? "key_too_long" : "error_in_delta");
 		return false;
 	}
 	if (!m->broken)

@@ -13,7 +13,6 @@
  */
 #include "postgres.h"
 
-#include "commands/explain.h"
 #include "common/hashfn.h"
 #include "executor/executor.h"
 #include "miscadmin.h"

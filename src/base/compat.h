@@ -12,6 +12,7 @@
 #include "access/htup_details.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
+#include "commands/explain.h"
 #include "catalog/pg_constraint.h"
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
@@ -26,6 +27,9 @@
 #include "utils/rel.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
+#endif
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
 #endif
 
 /* virtual generated columns came with 18 */

@@ -161,7 +161,11 @@ read_views(ScanKey key)
 		EltNode    *node = elt_node_by_id(view->node.id);
 
 		if (node == NULL)
-			elog(ERROR, "node %d does not exist", view->node.id);
+		{
+			/* being restored: the rows of elt.node come later */
+			views = foreach_delete_current(views, lc);
+			continue;
+		}
 		view->node = *node;
 	}
 	return views;

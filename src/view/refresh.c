@@ -546,7 +546,7 @@ finish_turn(Turn *turn, EltMaintain *m, instr_time begin)
 	 * that there was nothing to do is noted once a second: a commit that
 	 * writes nothing waits for no disk
 	 */
-	if (none && turn->read == 0 && !turn->shape->moving && GetCurrentTimestamp() - view->refreshed < USECS_PER_SEC)
+	if (none && view->strategy != NULL && strcmp(view->strategy, "none") == 0 && turn->read == 0 && !turn->shape->moving && GetCurrentTimestamp() - view->refreshed < USECS_PER_SEC)
 		return;
 	view->populated = true;
 	view->as_of = GetCurrentTransactionStartTimestamp();

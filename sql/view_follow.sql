@@ -64,8 +64,10 @@ UPDATE b SET x = 3 WHERE id = 20;
 SELECT follows('j_');
 INSERT INTO c VALUES (20, 3, 2);
 UPDATE c SET y = 9 WHERE id = 1;
+INSERT INTO b VALUES (24, 2, 7);
 SELECT follows('j_');
 DELETE FROM c WHERE id IN (1, 2);
+DELETE FROM b WHERE id = 24;
 SELECT follows('j_');
 UPDATE a SET x = 8 WHERE id IN (1, 2);
 INSERT INTO b VALUES (21, 8, 0), (22, 8, 2), (23, NULL, NULL);
@@ -165,6 +167,7 @@ SELECT define('g_anew', 'SELECT h, string_agg(n::text, '','' ORDER BY n) AS ns F
 SELECT define('g_having', 'SELECT g, count(*) AS rows FROM item GROUP BY g HAVING count(*) > 2');
 SELECT define('g_above', 'SELECT g, most, rank() OVER (PARTITION BY most % 2 ORDER BY most, g) AS r FROM (SELECT g, max(n) AS most FROM item GROUP BY g HAVING count(*) > 2) q');
 SELECT define('g_beside', 'SELECT f.g, f.f, q.s FROM factor f LEFT JOIN (SELECT g, sum(n) AS s FROM item GROUP BY g) q ON q.g IS NOT DISTINCT FROM nullif(f.g, 9)');
+SELECT define('g_below', 'SELECT f.g, q.g AS below, q.s FROM factor f LEFT JOIN (SELECT g, sum(n) AS s FROM item GROUP BY g) q ON coalesce(q.g, 0) <= f.g');
 SELECT define('g_distinct', 'SELECT DISTINCT g, h IS NULL AS o FROM item');
 SELECT define('g_frozen', 'SELECT g, max(n) AS most, sum(n) AS n FROM item GROUP BY g', 'g = 2');
 INSERT INTO factor VALUES (9, 9);
@@ -304,4 +307,21 @@ SELECT follows('l_rows');
 SET client_min_messages = warning;
 SELECT follows('l_rows');
 
+\echo == as whom, and with which settings
+CREATE TABLE dates (id int PRIMARY KEY, t text);
+INSERT INTO dates VALUES (1, '01/02/2026');
+CREATE FUNCTION whoami() RETURNS text LANGUAGE sql STABLE AS 'SELECT current_user::text';
+CREATE ROLE regress_elt_follow;
+GRANT USAGE, CREATE ON SCHEMA follow TO regress_elt_follow;
+GRANT SELECT ON dates TO regress_elt_follow;
+SET ROLE regress_elt_follow;
+SET datestyle = 'ISO, DMY';
+SELECT elt.create_view('follow.o_dates', 'SELECT id, t::date AS d, whoami() AS w FROM dates');
+RESET ROLE;
+RESET datestyle;
+INSERT INTO dates VALUES (2, '03/04/2026');
+SELECT strategy, reason FROM elt.refresh('follow.o_dates');
+SELECT id, to_char(d, 'YYYY-MM-DD'), w FROM o_dates ORDER BY id;
+
 DROP SCHEMA follow CASCADE;
+DROP ROLE regress_elt_follow;

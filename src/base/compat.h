@@ -112,6 +112,17 @@ elt_copy_perminfos(Query *to, Query *from)
 #endif
 }
 
+/* Which outer joins may make it NULL, which is noted from 16 on, does not matter where queries are written as text again; it makes columns differ. */
+static inline void
+elt_forget_nulling(Var *var)
+{
+#if PG_VERSION_NUM >= 160000
+	var->varnullingrels = NULL;
+#else
+	(void) var;
+#endif
+}
+
 /* Does the operator, or its negation, belong to an order? */
 static inline bool
 elt_is_ordering_operator(Oid opno)
@@ -142,6 +153,17 @@ elt_rte_exprs(RangeTblEntry *rte)
 		return rte->groupexprs;
 #endif
 	return rte->joinaliasvars;
+}
+
+/* Does a query read just one thing? Its groups do not count. */
+static inline bool
+elt_has_one_entry(Query *query)
+{
+#if PG_VERSION_NUM >= 180000
+	return list_length(query->rtable) == (query->hasGroupRTE ? 2 : 1);
+#else
+	return list_length(query->rtable) == 1;
+#endif
 }
 
 /* After nothing refers to it any more. */

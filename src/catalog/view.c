@@ -160,9 +160,9 @@ read_views(ScanKey key)
 		EltView    *view = lfirst(lc);
 		EltNode    *node = elt_node_by_id(view->node.id);
 
+		/* a parallel restore comes to the tables' rows in any order */
 		if (node == NULL)
 		{
-			/* being restored: the rows of elt.node come later */
 			views = foreach_delete_current(views, lc);
 			continue;
 		}

@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
 #include "utils/syscache.h"
@@ -36,8 +37,13 @@ PG_FUNCTION_INFO_V1(elt_sql_create_view);
 EltView *
 elt_view_find(const char *name)
 {
-	Oid			relid = RangeVarGetRelid(makeRangeVarFromNameList(elt_name_list(name)), NoLock, true);
-	EltView    *view = OidIsValid(relid) ? elt_view_by_relation(relid) : NULL;
+	Oid			relid;
+	EltView    *view;
+
+	/* nothing is locked that would have told of another session's DROP and CREATE */
+	AcceptInvalidationMessages();
+	relid = RangeVarGetRelid(makeRangeVarFromNameList(elt_name_list(name)), NoLock, true);
+	view = OidIsValid(relid) ? elt_view_by_relation(relid) : NULL;
 
 	return view != NULL && view->relid == relid ? view : NULL;
 }
@@ -133,6 +139,11 @@ qualified_new_name(const char *name)
 	Oid			schema = RangeVarGetCreationNamespace(range);
 	Oid			existing = get_relname_relid(range->relname, schema);
 
+	if (isAnyTempNamespace(schema))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot create temporary precomputed view \"%s\"", name),
+				 errhint("Create it in a permanent schema.")));
 	if (OidIsValid(existing) && elt_view_by_relation(existing) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
@@ -194,7 +205,7 @@ check_frozen(EltView *view, EltShape *shape)
 {
 	EltPart    *part = llast(shape->parts);
 
-	if (view->frozen_where == NULL || (part->unique && part->kind != ELT_PART_TOP))
+	if (view->frozen_where == NULL || (part->unique && part->nkeys > 0 && part->kind != ELT_PART_TOP))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

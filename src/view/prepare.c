@@ -185,7 +185,11 @@ flatten_mutator(Node *node, void *context)
 		}
 		rte = rt_fetch(var->varno, level->query->rtable);
 		if (!elt_rte_has_exprs(rte))
-			return copyObject(node);
+		{
+			var = copyObject(var);
+			elt_forget_nulling(var);
+			return (Node *) var;
+		}
 		if (var->varattno <= 0)
 		{
 			forbid(p->shape, ELT_WHY_WHOLE_ROW, rte->eref->aliasname);
@@ -243,6 +247,16 @@ unname_walker(Node *node, void *context)
 		return query_tree_walker((Query *) node, unname_walker, context, 0);
 	}
 	return expression_tree_walker(node, unname_walker, context);
+}
+
+Query *
+elt_flatten(EltShape *shape, Query *query)
+{
+	Prepare		p = {shape, NULL, 0};
+
+	query = castNode(Query, flatten_mutator((Node *) query, &p));
+	(void) unname_walker((Node *) query, &p);
+	return query;
 }
 
 /*
@@ -393,8 +407,7 @@ elt_prepare(EltShape *shape, Query *query)
 	(void) expand_walker((Node *) query, &p);
 	if (shape->reason == NULL)
 	{
-		query = castNode(Query, flatten_mutator((Node *) query, &p));
-		(void) unname_walker((Node *) query, &p);
+		query = elt_flatten(shape, query);
 	}
 	(void) check_walker((Node *) query, &p);
 	return query;

@@ -22,6 +22,7 @@
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "rewrite/rewriteHandler.h"
+#include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -661,6 +662,7 @@ elt_view_refresh_and(EltView *view, const char *force_full, void (*and) (EltView
 	ListCell   *lc;
 	ListCell   *lc2;
 
+	PreventCommandIfReadOnly("elt.refresh()");
 	elt_become(&context, view->node.owner);
 	last->view = view;
 	elt_settings_pin(view->settings);

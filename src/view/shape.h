@@ -174,6 +174,9 @@ extern void elt_source_column(EltSource *source, AttrNumber attno, Oid *type, in
 /* prepare.c: views and CTEs expanded, join columns resolved; notes what forbids incremental maintenance in shape->reason. */
 extern Query *elt_prepare(EltShape *shape, Query *query);
 
+/* Columns of joins and groups become what they stand for. */
+extern Query *elt_flatten(EltShape *shape, Query *query);
+
 /*
  * parts.c: the shape of an analysed SELECT, which is not changed. In the current memory context. Takes AccessShareLock on what is read.
  * in_full: one full part. */

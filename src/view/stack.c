@@ -584,6 +584,7 @@ elt_count_sides(Query *query)
 	StringInfoData columns;
 	StringInfoData named;
 	StringInfoData sql;
+	EltShape	ignored = {0};
 	int			n = 0;
 	ListCell   *lc;
 
@@ -623,5 +624,5 @@ elt_count_sides(Query *query)
 							 named.data, left, right, columns.data, columns.data, op->op == SETOP_INTERSECT ? ">" : "=");
 		}
 	}
-	return elt_parse(sql.data);
+	return elt_flatten(&ignored, elt_parse(sql.data));
 }

@@ -40,7 +40,10 @@ elt_view_find(const char *name)
 	Oid			relid;
 	EltView    *view;
 
-	/* nothing is locked that would have told of another session's DROP and CREATE */
+	/*
+	 * nothing is locked that would have told of another session's DROP and
+	 * CREATE
+	 */
 	AcceptInvalidationMessages();
 	relid = RangeVarGetRelid(makeRangeVarFromNameList(elt_name_list(name)), NoLock, true);
 	view = OidIsValid(relid) ? elt_view_by_relation(relid) : NULL;

@@ -152,6 +152,14 @@ SELECT follows('e_plain');
 UPDATE price SET unread = 1;
 SELECT follows('e_');
 UPDATE price SET t = 'w', q = q + 1 WHERE id = 2;
+INSERT INTO price VALUES (7, 7, 7.25, 7, 'w');
+SELECT follows('e_');
+DELETE FROM price WHERE id = 7;
+SELECT follows('e_');
+-- another column of a table without a key, by whose rows what it was is told
+ALTER TABLE loose ADD COLUMN z int;
+SELECT follows('e_');
+INSERT INTO loose VALUES (1, 1.0, 5);
 SELECT follows('e_');
 
 \echo == groups
@@ -165,6 +173,7 @@ SELECT define('g_global', 'SELECT max(n) AS most, count(*) AS rows FROM item');
 SELECT define('g_product', 'SELECT i.g, max(i.n * f.f) AS most FROM item i JOIN factor f ON f.g = i.g GROUP BY i.g');
 SELECT define('g_anew', 'SELECT h, string_agg(n::text, '','' ORDER BY n) AS ns FROM item GROUP BY h');
 SELECT define('g_having', 'SELECT g, count(*) AS rows FROM item GROUP BY g HAVING count(*) > 2');
+SELECT define('g_shown', 'SELECT q.g, q.rows, f.f FROM (SELECT g, count(*) AS rows FROM item GROUP BY g HAVING count(*) > 2) q JOIN factor f USING (g)');
 SELECT define('g_above', 'SELECT g, most, rank() OVER (PARTITION BY most % 2 ORDER BY most, g) AS r FROM (SELECT g, max(n) AS most FROM item GROUP BY g HAVING count(*) > 2) q');
 SELECT define('g_beside', 'SELECT f.g, f.f, q.s FROM factor f LEFT JOIN (SELECT g, sum(n) AS s FROM item GROUP BY g) q ON q.g IS NOT DISTINCT FROM nullif(f.g, 9)');
 SELECT define('g_below', 'SELECT f.g, q.g AS below, q.s FROM factor f LEFT JOIN (SELECT g, sum(n) AS s FROM item GROUP BY g) q ON coalesce(q.g, 0) <= f.g');

@@ -61,6 +61,20 @@ SELECT raises('SELECT elt.refresh(''sale'')');
 SELECT elt.create_view('mart.told', 'SELECT id, now() AS told FROM sale');
 SELECT strategy, reason, rows_inserted = rows_deleted FROM elt.refresh('mart.told');
 SELECT elt.drop_view('mart.told');
+-- views and functions that are replaced
+CREATE VIEW dear AS SELECT id, amount FROM sale WHERE amount > 300;
+CREATE FUNCTION tenth(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 / 10';
+SELECT elt.create_view('mart.dear', 'SELECT id, view_interface.tenth(amount) AS tenth FROM dear', refresh_mode => 'incremental');
+SELECT strategy, reason FROM elt.refresh('mart.dear');
+CREATE OR REPLACE VIEW dear AS SELECT id, amount FROM sale WHERE amount > 200;
+SELECT * FROM elt.verify_view('mart.dear');
+SELECT strategy, reason FROM elt.views WHERE name = 'mart.dear';
+CREATE OR REPLACE FUNCTION tenth(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 / 10 + 1';
+SELECT strategy, reason, rows_inserted, rows_updated, rows_deleted FROM elt.refresh('mart.dear');
+SELECT strategy FROM elt.refresh('mart.dear');
+SELECT elt.drop_view('mart.dear');
+DROP VIEW dear;
+DROP FUNCTION tenth;
 -- the text of target_lag does not depend on settings
 SET intervalstyle = sql_standard;
 SELECT elt.alter_view('mart.later', target_lag => '1 day -2 hours');
@@ -245,7 +259,7 @@ SELECT raises('SELECT elt.create_view(''mart.later'', ''SELECT id FROM sale'', i
 SELECT raises('SELECT elt.create_view(''mart.later'', ''SELECT id FROM sale'')');
 SELECT elt.create_view('mart.daily', 'SELECT day, count(*) AS n, sum(amount) AS total, max(shop) AS last_shop FROM sale WHERE amount > 20 GROUP BY day',
                        refresh_mode => 'incremental', if_exists => 'alter');
-SELECT strategy, reason FROM elt.views WHERE name = 'mart.daily';
+SELECT refresh_mode, pending_rows FROM elt.views WHERE name = 'mart.daily';
 
 \echo == schema changes: refuse
 SELECT raises('ALTER TABLE sale DROP COLUMN amount');

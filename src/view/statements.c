@@ -475,7 +475,8 @@ define_state_merged(EltPlaces *places, EltPart *part, EltNulls nulls, bool chang
 			appendStringInfo(&changed, " OR k.d%d <> 0", i);
 			continue;
 		}
-		appendStringInfo(&changed, " OR k.d%d IS NOT NULL OR k.r%d IS NOT NULL", i, i);
+		appendStringInfo(&changed, " OR k.d%d IS NOT NULL AND (t.%s IS NULL OR k.d%d %s t.%s) OR k.r%d IS NOT NULL AND NOT (t.%s %s k.r%d)",
+						 i, c->name, i, c->beyond, c->name, i, c->name, c->beyond, i);
 
 		/*
 		 * what was added is at least as extreme; else it is gone if what was

@@ -52,6 +52,29 @@ SET ROLE regress_elt_other;
 SELECT count(*) FROM elt.views;
 SELECT elt.view_status(1);
 RESET ROLE;
+-- nobody writes to it
+SELECT raises('UPDATE mart.daily SET n = 0');
+SELECT raises('DELETE FROM mart.daily');
+SELECT raises('INSERT INTO mart.daily VALUES (''2026-01-01'', 1, 1)');
+SELECT raises('SELECT elt.refresh(''sale'')');
+-- what is computed in full is called so
+SELECT elt.create_view('mart.told', 'SELECT id, now() AS told FROM sale');
+SELECT strategy, reason, rows_inserted = rows_deleted FROM elt.refresh('mart.told');
+SELECT elt.drop_view('mart.told');
+-- views and functions that are replaced
+CREATE VIEW dear AS SELECT id, amount FROM sale WHERE amount > 300;
+CREATE FUNCTION tenth(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 / 10';
+SELECT elt.create_view('mart.dear', 'SELECT id, view_interface.tenth(amount) AS tenth FROM dear', refresh_mode => 'incremental');
+SELECT strategy, reason FROM elt.refresh('mart.dear');
+CREATE OR REPLACE VIEW dear AS SELECT id, amount FROM sale WHERE amount > 200;
+SELECT * FROM elt.verify_view('mart.dear');
+SELECT strategy, reason FROM elt.views WHERE name = 'mart.dear';
+CREATE OR REPLACE FUNCTION tenth(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 / 10 + 1';
+SELECT strategy, reason, rows_inserted, rows_updated, rows_deleted FROM elt.refresh('mart.dear');
+SELECT strategy FROM elt.refresh('mart.dear');
+SELECT elt.drop_view('mart.dear');
+DROP VIEW dear;
+DROP FUNCTION tenth;
 -- the text of target_lag does not depend on settings
 SET intervalstyle = sql_standard;
 SELECT elt.alter_view('mart.later', target_lag => '1 day -2 hours');
@@ -215,7 +238,8 @@ SELECT elt.alter_view('mart.frozen', 'SELECT day, sum(amount) AS total, count(*)
 SELECT f.* FROM mart.frozen f WHERE day < '2026-01-04' ORDER BY 1;
 SELECT * FROM elt.verify_view('mart.frozen');
 SELECT elt.alter_view('mart.frozen', frozen_where => '');
-SELECT frozen_where IS NULL FROM elt.views WHERE name = 'mart.frozen';
+SELECT frozen_where IS NULL, strategy, reason FROM elt.views WHERE name = 'mart.frozen';
+SELECT * FROM elt.verify_view('mart.frozen');
 SELECT elt.alter_view('mart.frozen', 'SELECT day, sum(amount) AS total, count(*) AS n FROM sale WHERE true GROUP BY day');
 SELECT * FROM elt.verify_view('mart.frozen');
 -- a view that was not filled is not filled now
@@ -235,7 +259,7 @@ SELECT raises('SELECT elt.create_view(''mart.later'', ''SELECT id FROM sale'', i
 SELECT raises('SELECT elt.create_view(''mart.later'', ''SELECT id FROM sale'')');
 SELECT elt.create_view('mart.daily', 'SELECT day, count(*) AS n, sum(amount) AS total, max(shop) AS last_shop FROM sale WHERE amount > 20 GROUP BY day',
                        refresh_mode => 'incremental', if_exists => 'alter');
-SELECT strategy, reason FROM elt.views WHERE name = 'mart.daily';
+SELECT refresh_mode, pending_rows FROM elt.views WHERE name = 'mart.daily';
 
 \echo == schema changes: refuse
 SELECT raises('ALTER TABLE sale DROP COLUMN amount');

@@ -5,6 +5,7 @@
 
 #include "fmgr.h"
 
+#include "base/bagscan.h"
 #include "base/guc.h"
 
 PG_MODULE_MAGIC;
@@ -15,4 +16,5 @@ void
 _PG_init(void)
 {
 	elt_guc_init();
+	elt_bagscan_init();
 }

@@ -47,3 +47,18 @@ BEGIN
     INSERT INTO demo.checked VALUES (c.*);
     RETURN c;
 END $$;
+
+-- A precomputed view against its query, by other means than elt's own.
+CREATE FUNCTION demo.check_view(view text) RETURNS demo.checked LANGUAGE plpgsql AS $$
+DECLARE
+    c demo.checked;
+    want text := (SELECT query FROM demo.view WHERE name = $1);
+BEGIN
+    PERFORM elt.refresh('mart.' || view);
+    c.target := 'mart.' || view;
+    EXECUTE format('SELECT count(*) FROM mart.%I', view) INTO c.rows;
+    EXECUTE format('SELECT count(*) FROM ((%s) EXCEPT ALL TABLE mart.%I) AS d', want, view) INTO c.missing;
+    EXECUTE format('SELECT count(*) FROM (TABLE mart.%I EXCEPT ALL (%s)) AS d', view, want) INTO c.extra;
+    INSERT INTO demo.checked VALUES (c.*);
+    RETURN c;
+END $$;

@@ -12,6 +12,7 @@
 #include "access/htup_details.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
+#include "commands/explain.h"
 #include "catalog/pg_constraint.h"
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
@@ -22,9 +23,13 @@
 #include "storage/smgr.h"
 #include "utils/acl.h"
 #include "utils/backend_status.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
+#endif
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
 #endif
 
 /* virtual generated columns came with 18 */
@@ -85,6 +90,50 @@ elt_clear_rte_permissions(RangeTblEntry *rte)
 #endif
 }
 
+/* Permissions are kept in the query from 16 on: for one that gets another range table, and for one that gets another query's. */
+static inline void
+elt_forget_perminfos(Query *query)
+{
+#if PG_VERSION_NUM >= 160000
+	query->rteperminfos = NIL;
+#else
+	(void) query;
+#endif
+}
+
+static inline void
+elt_copy_perminfos(Query *to, Query *from)
+{
+#if PG_VERSION_NUM >= 160000
+	to->rteperminfos = copyObject(from->rteperminfos);
+#else
+	(void) to;
+	(void) from;
+#endif
+}
+
+/* Which outer joins may make it NULL, which is noted from 16 on, does not matter where queries are written as text again; it makes columns differ. */
+static inline void
+elt_forget_nulling(Var *var)
+{
+#if PG_VERSION_NUM >= 160000
+	var->varnullingrels = NULL;
+#else
+	(void) var;
+#endif
+}
+
+/* Does the operator, or its negation, belong to an order? */
+static inline bool
+elt_is_ordering_operator(Oid opno)
+{
+#if PG_VERSION_NUM >= 180000
+	return get_op_index_interpretation(opno) != NIL;
+#else
+	return get_op_btree_interpretation(opno) != NIL;
+#endif
+}
+
 /* Range table entries whose columns are expressions over others of the same query: joins, and from 18 on groups. */
 static inline bool
 elt_rte_has_exprs(RangeTblEntry *rte)
@@ -104,6 +153,17 @@ elt_rte_exprs(RangeTblEntry *rte)
 		return rte->groupexprs;
 #endif
 	return rte->joinaliasvars;
+}
+
+/* Does a query read just one thing? Its groups do not count. */
+static inline bool
+elt_has_one_entry(Query *query)
+{
+#if PG_VERSION_NUM >= 180000
+	return list_length(query->rtable) == (query->hasGroupRTE ? 2 : 1);
+#else
+	return list_length(query->rtable) == 1;
+#endif
 }
 
 /* After nothing refers to it any more. */

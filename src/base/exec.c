@@ -54,6 +54,9 @@ typedef struct Run
 	EltPlan    *plan;			/* made before; NULL: plan now */
 } Run;
 
+/* The call whose statement is being planned, or NULL. */
+static Run *planning = NULL;
+
 struct EltPlan
 {
 	const char *sql;
@@ -187,6 +190,35 @@ replace_walker(Node *node, void *context)
 	return expression_tree_walker(node, replace_walker, context);
 }
 
+EltBag *
+elt_planned_bag(RangeTblEntry *rte)
+{
+	for (int i = 0; planning != NULL && i < planning->nbags; i++)
+		if (strcmp(planning->bags[i].name, rte->enrname) == 0)
+			return list_length(rte->coltypes) == planning->bags[i].tupdesc->natts ? &planning->bags[i] : NULL;
+	return NULL;
+}
+
+/* Planning may call functions, and these plan statements of their own. */
+static List *
+plan_queries(Run *run, List *queries)
+{
+	Run		   *outer = planning;
+	List	   *plans;
+
+	PG_TRY();
+	{
+		planning = run;
+		plans = pg_plan_queries(queries, run->sql, CURSOR_OPT_PARALLEL_OK, run->params);
+	}
+	PG_FINALLY();
+	{
+		planning = outer;
+	}
+	PG_END_TRY();
+	return plans;
+}
+
 /* From text to plans: one, or as many as rules on the target make of it. */
 static List *
 plan_statement(Run *run)
@@ -205,7 +237,7 @@ plan_statement(Run *run)
 	if (query->commandType == CMD_UTILITY)
 		elog(ERROR, "expected a query, got \"%s\"", run->sql);
 	(void) replace_walker((Node *) query, run);
-	return pg_plan_queries(pg_rewrite_query(query), run->sql, CURSOR_OPT_PARALLEL_OK, run->params);
+	return plan_queries(run, pg_rewrite_query(query));
 }
 
 static bool

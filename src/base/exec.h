@@ -4,6 +4,7 @@
 
 #include "access/tupdesc.h"
 #include "nodes/params.h"
+#include "nodes/parsenodes.h"
 #include "tcop/dest.h"
 #include "utils/tuplestore.h"
 
@@ -59,6 +60,9 @@ extern double elt_plan_rows(EltPlan *plan);
 
 /* An error unless the current user has the rights that running it takes. */
 extern void elt_plan_check_permissions(EltPlan *plan);
+
+/* While a statement is planned: the bag that a range table entry stands for; NULL: it is none of ours. */
+extern EltBag *elt_planned_bag(RangeTblEntry *rte);
 
 /* An error where row-level security of the relation applies to the current user: changes are read without policies. */
 extern void elt_check_row_security(Oid relid);

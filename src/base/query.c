@@ -21,6 +21,7 @@
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
 
+#include "base/compat.h"
 #include "base/query.h"
 #include "base/secctx.h"
 
@@ -273,14 +274,18 @@ check_canonical(const char *kind, const char *name, Query *query, const char *sq
 char *
 elt_deparse(Query *query)
 {
-	if (list_length(query->rtable) == 1)
+	/*
+	 * the deparser writes into it, columns of groups (from 18 on) for
+	 * instance
+	 */
+	query = copyObject(query);
+	if (elt_has_one_entry(query))
 	{
 		RangeTblEntry *rte = makeNode(RangeTblEntry);
 
 		rte->rtekind = RTE_RESULT;
 		rte->eref = makeAlias("nothing", NIL);
-		query = memcpy(palloc(sizeof(Query)), query, sizeof(Query));
-		query->rtable = lappend(list_copy(query->rtable), rte);
+		query->rtable = lappend(query->rtable, rte);
 	}
 	return pg_get_querydef(query, false);
 }

@@ -23,7 +23,7 @@ extern void elt_query_check_columns(const char *kind, const char *name, Query *q
 
 /*
  * Text that means the same under ELT_SEARCH_PATH whatever the session's settings are: every name outside pg_catalog is qualified. 0A000 for a query
- * of which that cannot be had. May change `query` (locks, dropped columns).
+ * of which that cannot be had.
  */
 extern char *elt_query_canonical(const char *kind, const char *name, Query *query);
 

@@ -34,7 +34,7 @@
 #define V_REFRESHED			13
 #define V_STRATEGY			14
 #define V_REASON			15
-#define V_SUSPENDED			16
+#define V_BODIES				16
 #define V_LAST_MS			17
 #define V_FULL_MS			18
 #define V_FULL_COST			19
@@ -99,7 +99,7 @@ view_from_tuple(HeapTuple tuple, TupleDesc desc)
 	view->refreshed = nulls[V_REFRESHED - 1] ? 0 : DatumGetTimestampTz(values[V_REFRESHED - 1]);
 	view->strategy = text_or_null(values, nulls, V_STRATEGY);
 	view->reason = text_or_null(values, nulls, V_REASON);
-	view->suspended = text_or_null(values, nulls, V_SUSPENDED);
+	view->bodies = text_or_null(values, nulls, V_BODIES);
 	view->last_ms = DatumGetFloat8(values[V_LAST_MS - 1]);
 	view->full_ms = DatumGetFloat8(values[V_FULL_MS - 1]);
 	view->full_cost = DatumGetFloat8(values[V_FULL_COST - 1]);
@@ -131,7 +131,7 @@ view_to_tuple(const EltView *view, TupleDesc desc)
 	set_time_or_null(values, nulls, V_REFRESHED, view->refreshed);
 	set_text_or_null(values, nulls, V_STRATEGY, view->strategy);
 	set_text_or_null(values, nulls, V_REASON, view->reason);
-	set_text_or_null(values, nulls, V_SUSPENDED, view->suspended);
+	set_text_or_null(values, nulls, V_BODIES, view->bodies);
 	values[V_LAST_MS - 1] = Float8GetDatum(view->last_ms);
 	values[V_FULL_MS - 1] = Float8GetDatum(view->full_ms);
 	values[V_FULL_COST - 1] = Float8GetDatum(view->full_cost);
@@ -160,8 +160,12 @@ read_views(ScanKey key)
 		EltView    *view = lfirst(lc);
 		EltNode    *node = elt_node_by_id(view->node.id);
 
+		/* a parallel restore comes to the tables' rows in any order */
 		if (node == NULL)
-			elog(ERROR, "node %d does not exist", view->node.id);
+		{
+			views = foreach_delete_current(views, lc);
+			continue;
+		}
 		view->node = *node;
 	}
 	return views;

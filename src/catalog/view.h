@@ -29,7 +29,8 @@ typedef struct EltView
 	char	   *strategy;		/* of the last refresh: incremental | full |
 								 * none; NULL: not refreshed yet */
 	char	   *reason;			/* code, or NULL */
-	char	   *suspended;		/* why refreshes fail, or NULL */
+	char	   *bodies;			/* a hash of the views and functions that the
+								 * rows were computed with, or NULL */
 	double		last_ms;
 	double		full_ms;		/* the last full refresh took so long; 0:
 								 * unknown */

@@ -21,6 +21,7 @@
 #include "utils/relcache.h"
 
 #include "base/sql.h"
+#include "catalog/view.h"
 #include "view/advice.h"
 #include "view/block.h"
 #include "view/stack.h"
@@ -76,9 +77,6 @@ static const struct
 		ELT_WHY_WINDOW, "Add PARTITION BY, with at least one expression that all windows share."
 	},
 	{
-		ELT_WHY_NOT_IN, "Write NOT EXISTS instead of NOT IN, or make the column NOT NULL."
-	},
-	{
 		ELT_WHY_NOW, "Use now() only in conditions of WHERE that are joined by AND."
 	},
 	{
@@ -88,10 +86,13 @@ static const struct
 		ELT_WHY_KEY_TYPE, "Cast it to a type with a sort order, for example json to jsonb or text."
 	},
 	{
-		ELT_WHY_AGGREGATE, "The aggregate cannot be kept up to date from counters: groups that change are computed anew."
+		ELT_WHY_AGGREGATE, "Groups that change are computed anew. Counters can do count, min, max and bool_and, and sum, avg and stddev of integers and of numeric(p,s)."
 	},
 	{
 		ELT_WHY_KEY_IMAGE, "Values of this type can be equal and differ, as 1.0 and 1.00 do: groups that change are computed anew."
+	},
+	{
+		ELT_WHY_ORDER, "Say the order, as in array_agg(x ORDER BY x), or aggregate in a subquery of FROM that reads no columns from outside."
 	},
 	{
 		ELT_WHY_COMPLEX, "Split the query into several views."
@@ -348,15 +349,17 @@ note_keys(Search *search, EltPart *part, Query *block)
 static char *
 create_index(Wanted *wanted)
 {
-	StringInfoData sql;
+	EltView    *view = elt_view_by_relation(wanted->relid);
+	StringInfoData columns;
 	ListCell   *lc;
 
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE INDEX ON %s (", elt_qualified_name(wanted->relid));
+	initStringInfo(&columns);
 	foreach(lc, wanted->attnos)
-		appendStringInfo(&sql, "%s%s", lc == list_head(wanted->attnos) ? "" : ", ", quote_identifier(get_attname(wanted->relid, lfirst_int(lc), false)));
-	appendStringInfoString(&sql, ");");
-	return sql.data;
+		appendStringInfo(&columns, "%s%s", lc == list_head(wanted->attnos) ? "" : ", ", quote_identifier(get_attname(wanted->relid, lfirst_int(lc), false)));
+	if (view == NULL)
+		return psprintf("CREATE INDEX ON %s (%s);", elt_qualified_name(wanted->relid), columns.data);
+	return psprintf("SELECT elt.create_view_index(%s, %s);", quote_literal_cstr(elt_qualified_name(view->relid)),
+					quote_literal_cstr(psprintf("(%s)", columns.data)));
 }
 
 List *

@@ -650,7 +650,7 @@ elt_aggregate_plan(EltPart *part, EltGrouped *grouped, Query *query)
 		if (part->reason == NULL)
 		{
 			part->reason = ELT_WHY_AGGREGATE;
-			part->what = get_func_name(((Aggref *) lfirst(lc))->aggfnoid);
+			part->what = psprintf("%s%s", get_func_name(lfirst_node(Aggref, lc)->aggfnoid), lfirst_node(Aggref, lc)->aggdistinct != NIL ? "(DISTINCT)" : "");
 		}
 		part->method = ELT_KEYS;
 	}

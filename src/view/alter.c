@@ -144,6 +144,7 @@ elt_view_alter(EltView *view, EltViewChange *change)
 	bool		new_query;
 	bool		new_mode;
 	bool		new_keeping;
+	bool		thawed = false;
 
 	elt_node_lock(view->node.id);
 	view = elt_view_by_id(view->node.id);
@@ -182,10 +183,14 @@ elt_view_alter(EltView *view, EltViewChange *change)
 	elt_restore(&context);
 	if (change->set_frozen_where)
 	{
+		char	   *frozen = view->frozen_where;
+
 		elt_view_set_frozen(view, change->frozen_where);
 		elt_view_update(view);
+		/* what was final may differ from what the query gives */
+		thawed = frozen != NULL && differs(frozen, view->frozen_where);
 	}
-	if (was_populated && (new_query || !view->populated))
+	if (was_populated && (new_query || thawed || !view->populated))
 		(void) elt_view_refresh(view, "altered");
 }
 

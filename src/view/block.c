@@ -528,7 +528,7 @@ is_changed(EltLeaf *leaf, Bitmapset *changed)
 }
 
 /* So many leaves of a term are taken apart. */
-#define MAX_APART	3
+#define MAX_APART	2
 
 typedef struct Found
 {
@@ -599,7 +599,7 @@ static List *
 apart(States *states, Query *query, List *leaves, bool negative)
 {
 	List	   *terms = NIL;
-	int			old[MAX_APART];
+	int			old[MAX_APART + 1];
 	int			nold = 0;
 	ListCell   *lc;
 

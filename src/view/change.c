@@ -343,11 +343,11 @@ resolve(EltChange *change, ChangeImage *first)
 	ChangeImage *added;
 
 	for (ChangeImage *image = first; image != NULL; image = image->sibling)
-	{
+		frozen |= image->nfrozen > 0;
+	/* what a frozen row has kept out of its place is not there */
+	for (ChangeImage *image = first; image != NULL && !(frozen && change->target->nkeys > 0); image = image->sibling)
 		if (image->weight < 0 && image->weight + image->nold + image->nfrozen < 0)
 			return false;
-		frozen |= image->nfrozen > 0;
-	}
 	/* without a key, equal rows may stand beside each other */
 	added = frozen && change->target->nkeys > 0 ? NULL : next_added(first);
 	for (ChangeImage *image = first; image != NULL; image = image->sibling)

@@ -21,6 +21,9 @@
 /* After so many incremental refreshes that were dearer than the last full one by this factor at most, that one is tried. */
 #define RETRY_AFTER		50
 
+/* Leaves of all terms of a block. */
+#define MAX_TERM_LEAVES 100
+
 /* A row that changes is looked up and written besides. */
 #define WRITE_FACTOR	2.0
 
@@ -77,6 +80,26 @@ has_few_changes(EltMaintain *m)
 	return true;
 }
 
+/* Is there a block of which so many leaves have changed that planning its terms takes longer than computing it? */
+static bool
+has_too_many_terms(EltMaintain *m)
+{
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	foreach(lc, m->shape->parts)
+	{
+		EltPart    *part = lfirst(lc);
+		int			changed = 0;
+
+		foreach(lc2, part->leaves)
+			changed += bms_is_member(((EltLeaf *) lfirst(lc2))->source->number, m->changed);
+		if (part->method != ELT_FULL && changed * list_length(part->leaves) > MAX_TERM_LEAVES)
+			return true;
+	}
+	return false;
+}
+
 bool
 elt_full_is_cheaper(EltMaintain *m)
 {
@@ -86,7 +109,11 @@ elt_full_is_cheaper(EltMaintain *m)
 	double		per_cost;
 
 	m->cost_delta = m->cost_full = 0;
-	if (strcmp(view->refresh_mode, "auto") != 0 || has_few_changes(m))
+	if (strcmp(view->refresh_mode, "auto") != 0)
+		return false;
+	if (has_too_many_terms(m))
+		return true;
+	if (has_few_changes(m))
 		return false;
 	elt_maintain_expect(m);
 	m->cost_delta = cost_of_delta(m);

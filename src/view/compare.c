@@ -25,6 +25,7 @@
 #include "utils/relcache.h"
 #include "utils/syscache.h"
 
+#include "base/compat.h"
 #include "view/block.h"
 #include "view/stack.h"
 #include "view/touch.h"
@@ -159,7 +160,7 @@ elt_test_is_exact(EltSearch *search, Query *query, Node *testexpr)
 			return false;
 		return true;
 	}
-	if (!IsA(testexpr, OpExpr) || get_op_btree_interpretation(((OpExpr *) testexpr)->opno) == NIL)
+	if (!IsA(testexpr, OpExpr) || !elt_is_ordering_operator(((OpExpr *) testexpr)->opno))
 		return false;
 	foreach(lc2, ((OpExpr *) testexpr)->args)
 	{

@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
 #include "utils/syscache.h"
@@ -36,10 +37,24 @@ PG_FUNCTION_INFO_V1(elt_sql_create_view);
 EltView *
 elt_view_find(const char *name)
 {
-	Oid			relid = RangeVarGetRelid(makeRangeVarFromNameList(elt_name_list(name)), NoLock, true);
-	EltView    *view = OidIsValid(relid) ? elt_view_by_relation(relid) : NULL;
+	Oid			relid;
+	EltView    *view;
+
+	/*
+	 * nothing is locked that would have told of another session's DROP and
+	 * CREATE
+	 */
+	AcceptInvalidationMessages();
+	relid = RangeVarGetRelid(makeRangeVarFromNameList(elt_name_list(name)), NoLock, true);
+	view = OidIsValid(relid) ? elt_view_by_relation(relid) : NULL;
 
 	return view != NULL && view->relid == relid ? view : NULL;
+}
+
+static bool
+is_other_relation(const char *name)
+{
+	return OidIsValid(RangeVarGetRelid(makeRangeVarFromNameList(elt_name_list(name)), NoLock, true));
 }
 
 EltView *
@@ -51,6 +66,7 @@ elt_view_get(const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("precomputed view \"%s\" does not exist", name),
+				 is_other_relation(name) ? errdetail("There is another relation of this name.") : 0,
 				 errhint("elt.views lists the views; elt.create_view makes one.")));
 	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(view->node.owner)))
 		ereport(ERROR,
@@ -126,6 +142,11 @@ qualified_new_name(const char *name)
 	Oid			schema = RangeVarGetCreationNamespace(range);
 	Oid			existing = get_relname_relid(range->relname, schema);
 
+	if (isAnyTempNamespace(schema))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot create temporary precomputed view \"%s\"", name),
+				 errhint("Create it in a permanent schema.")));
 	if (OidIsValid(existing) && elt_view_by_relation(existing) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
@@ -187,7 +208,7 @@ check_frozen(EltView *view, EltShape *shape)
 {
 	EltPart    *part = llast(shape->parts);
 
-	if (view->frozen_where == NULL || (part->unique && part->kind != ELT_PART_TOP))
+	if (view->frozen_where == NULL || (part->unique && part->nkeys > 0 && part->kind != ELT_PART_TOP))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -274,6 +295,11 @@ elt_sql_create_view(PG_FUNCTION_ARGS)
 	EltSecContext context;
 
 	view->target_lag = elt_view_lag_text(fcinfo, 2);
+	if (view->target_lag != NULL && view->target_lag[0] == '-')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("target lag %s of view \"%s\" is negative", view->target_lag, name),
+				 errhint("Give the longest time that the view may be behind, or NULL.")));
 	view->refresh_mode = elt_arg_choice(fcinfo, 3, "refresh_mode", "auto", "incremental", "full", NULL);
 	view->on_schema_change = elt_arg_choice(fcinfo, 5, "on_schema_change", "refuse", "suspend", NULL);
 	view->frozen_where = elt_arg_text_or_null(fcinfo, 6);

@@ -210,6 +210,15 @@ method_name(EltMethod method)
 	return names[method];
 }
 
+/* A table; a view by its own name, and not by that of what is stored of it. */
+static char *
+source_name(Oid relid)
+{
+	EltView    *view = elt_view_by_relation(relid);
+
+	return elt_qualified_name(view != NULL ? view->relid : relid);
+}
+
 /* The tables and parts that a part reads. */
 static char *
 sources_text(EltPart *part)
@@ -227,7 +236,7 @@ sources_text(EltPart *part)
 			continue;
 		seen = lappend(seen, source);
 		appendStringInfo(&text, "%s%s", text.len > 0 ? ", " : " of ",
-						 source->part != NULL ? psprintf("part %d", source->part->number) : elt_qualified_name(source->relid));
+						 source->part != NULL ? psprintf("part %d", source->part->number) : source_name(source->relid));
 	}
 	return text.data;
 }
@@ -260,7 +269,7 @@ what_text(EltPart *part)
 		case ELT_PART_TOP:
 			return psprintf("top%s", from);
 		default:
-			return psprintf("full%s", from);
+			return psprintf("result%s", from);
 	}
 }
 

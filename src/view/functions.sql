@@ -27,6 +27,10 @@ COMMENT ON FUNCTION elt.refresh(text) IS
 'a code where it was full. pending: changes left. Waits for another session that refreshes the view; readers never wait. Errors: 42704, 42501, 55000 where the view is suspended, '
 '0A000 where its refresh_mode forbids what is necessary, 40001, 55006.';
 
+CREATE FUNCTION elt.refuse_change() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'elt_sql_refuse_change';
+COMMENT ON FUNCTION elt.refuse_change() IS 'trigger of precomputed views: an error for who would write to them';
+
 CREATE FUNCTION elt.verify_view(name text, OUT missing bigint, OUT extra bigint) RETURNS record
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'elt_sql_verify_view';
 COMMENT ON FUNCTION elt.verify_view(text) IS
@@ -39,7 +43,7 @@ COMMENT ON FUNCTION elt.view_status(integer) IS 'what elt.views shows beside a v
 
 CREATE VIEW elt.views WITH (security_barrier) AS
 SELECT v.relation::text AS name,
-       n.owner,
+       c.relowner::pg_catalog.regrole AS owner,
        v.strategy,
        v.reason,
        v.refresh_mode,
@@ -56,10 +60,9 @@ SELECT v.relation::text AS name,
        -- the definition tells what was renamed since
        COALESCE(pg_catalog.rtrim(pg_catalog.pg_get_viewdef(v.definition), ';'), v.query) AS query
 FROM elt.view v
-JOIN elt.node n ON n.id OPERATOR(pg_catalog.=) v.node
+JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) v.relation
 CROSS JOIN LATERAL elt.view_status(v.node) s
-WHERE pg_catalog.pg_has_role(n.owner, 'USAGE')
-  AND EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) v.relation);
+WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
 COMMENT ON VIEW elt.views IS
 'The precomputed views of the caller''s roles. strategy and reason: of the last refresh. lag: since fresh_as_of. pending_rows: changes of what it reads that it does not show yet; NULL '
 'before the first refresh, and where the caller may not read a source. bytes: stored, indexes included. problem: why refreshes fail, else NULL.';

@@ -18,9 +18,11 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
+#include "utils/guc.h"
 #include "utils/rel.h"
 
 #include "base/exec.h"
+#include "base/secctx.h"
 #include "base/sql.h"
 #include "view/block.h"
 #include "view/maintain.h"
@@ -507,11 +509,18 @@ merge_groups(EltMaintain *m, EltPart *part, NullsClass *class)
 	Rows		keys = {NULL};
 	EltExecCounts counts;
 	EltBag		bags[1] = {class->bag};
+	int			nest = NewGUCNestLevel();
 
 	if (sql != NULL)
 		keys = run(m, sql, &class->bag);
-	/* it reads nothing but the groups' sums */
+
+	/*
+	 * it reads nothing but the groups' sums; a walk through all of an index
+	 * to merge it with them is never worth it
+	 */
+	elt_pin_setting("enable_mergejoin", "off");
 	elt_exec(elt_merge_sql(&m->places, part, class->nulls), bags, 1, NULL, NULL, &counts);
+	AtEOXact_GUC(false, nest);
 	m->counts.inserted += counts.inserted;
 	m->counts.updated += counts.updated;
 	m->counts.deleted += counts.deleted;

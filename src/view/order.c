@@ -41,6 +41,9 @@ static bool order_walker(Node *node, void *context);
 static bool
 is_exact(Node *expr)
 {
+	/* of one scale, numerics that are equal have the same digits */
+	if (exprType(expr) == NUMERICOID && exprTypmod(expr) >= (int32) VARHDRSZ)
+		return true;
 	return elt_is_exact_type(exprType(expr), exprTypmod(expr), exprCollation(expr));
 }
 

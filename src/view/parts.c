@@ -601,9 +601,7 @@ window_part(EltCut *c, Query *query)
 	part->output->rtable = from->rtable;
 	part->output->jointree = from->jointree;
 	part->output->hasSubLinks = false;
-#if PG_VERSION_NUM >= 160000
-	part->output->rteperminfos = NIL;
-#endif
+	elt_forget_perminfos(part->output);
 	output_columns(part, query);
 	place_keys(part, keys, equals, query);
 	if (!set_blocks(c, part, plain_level(query, inputs.exprs)))

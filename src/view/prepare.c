@@ -185,7 +185,11 @@ flatten_mutator(Node *node, void *context)
 		}
 		rte = rt_fetch(var->varno, level->query->rtable);
 		if (!elt_rte_has_exprs(rte))
-			return copyObject(node);
+		{
+			var = copyObject(var);
+			elt_forget_nulling(var);
+			return (Node *) var;
+		}
 		if (var->varattno <= 0)
 		{
 			forbid(p->shape, ELT_WHY_WHOLE_ROW, rte->eref->aliasname);
@@ -245,6 +249,16 @@ unname_walker(Node *node, void *context)
 	return expression_tree_walker(node, unname_walker, context);
 }
 
+Query *
+elt_flatten(EltShape *shape, Query *query)
+{
+	Prepare		p = {shape, NULL, 0};
+
+	query = castNode(Query, flatten_mutator((Node *) query, &p));
+	(void) unname_walker((Node *) query, &p);
+	return query;
+}
+
 /*
  * What forbids following changes
  */
@@ -281,6 +295,8 @@ check_function(Oid function, void *context)
 {
 	EltShape   *shape = context;
 
+	if (function >= FirstNormalObjectId)
+		shape->functions = list_append_unique_oid(shape->functions, function);
 	switch (func_volatile(function))
 	{
 		case PROVOLATILE_VOLATILE:
@@ -391,8 +407,7 @@ elt_prepare(EltShape *shape, Query *query)
 	(void) expand_walker((Node *) query, &p);
 	if (shape->reason == NULL)
 	{
-		query = castNode(Query, flatten_mutator((Node *) query, &p));
-		(void) unname_walker((Node *) query, &p);
+		query = elt_flatten(shape, query);
 	}
 	(void) check_walker((Node *) query, &p);
 	return query;

@@ -22,6 +22,7 @@
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "rewrite/rewriteHandler.h"
+#include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -48,7 +49,7 @@
 
 PG_FUNCTION_INFO_V1(elt_sql_refresh);
 
-#define FOLLOW_PAGE_COST	"0.2"
+#define FOLLOW_PAGE_COST	"0.5"
 
 /* A view on its way through a refresh. */
 typedef struct Turn
@@ -57,7 +58,8 @@ typedef struct Turn
 	EltShape   *shape;
 	List	   *sources;		/* EltViewSource */
 	List	   *batches;		/* EltBatch, beside them */
-	int64		read;			/* changes, of which nothing may have been left */
+	int64		read;			/* changes, of which nothing may have been
+								 * left */
 	EltRefresh *result;
 } Turn;
 
@@ -96,8 +98,8 @@ elt_view_query(EltView *view)
 	query = copyObject(get_view_query(rel));
 
 	/*
-	 * not kept locked: who waits for the node's lock must not hold up who
-	 * has it and drops the view
+	 * not kept locked: who waits for the node's lock must not hold up who has
+	 * it and drops the view
 	 */
 	table_close(rel, AccessShareLock);
 	return query;
@@ -262,6 +264,12 @@ source_of(EltShape *shape, Oid relid)
 	return NULL;
 }
 
+static bool
+is_one_full_part(EltShape *shape)
+{
+	return list_length(shape->parts) == 1 && ((EltPart *) linitial(shape->parts))->method == ELT_FULL;
+}
+
 /* Why the changes do not suffice; NULL: they do. */
 static char *
 reason_for_full(Turn *turn, const char *forced)
@@ -273,6 +281,8 @@ reason_for_full(Turn *turn, const char *forced)
 		return pstrdup(forced);
 	if (!turn->view->populated)
 		return pstrdup("initial");
+	if (turn->view->bodies == NULL || strcmp(turn->view->bodies, elt_view_bodies(turn->shape)) != 0)
+		return pstrdup("source_altered");
 	forboth(lc, turn->sources, lc2, turn->batches)
 	{
 		EltViewSource *row = lfirst(lc);
@@ -287,8 +297,7 @@ reason_for_full(Turn *turn, const char *forced)
 		if (batch->capture->keys_only)
 			return pstrdup(ELT_WHY_KEY_IMAGES);
 	}
-	if (list_length(turn->shape->parts) == 1 && ((EltPart *) linitial(turn->shape->parts))->method == ELT_FULL &&
-		(turn->shape->reason != NULL || strcmp(turn->view->refresh_mode, "full") == 0))
+	if (is_one_full_part(turn->shape) && (turn->shape->reason != NULL || strcmp(turn->view->refresh_mode, "full") == 0))
 		return pstrdup(turn->shape->reason != NULL ? turn->shape->reason : "refresh_mode");
 	return NULL;
 }
@@ -343,7 +352,7 @@ read_deltas(Turn *turn, EltMaintain *m)
 static void
 refuse_full(EltView *view, const char *reason)
 {
-	if (strcmp(view->refresh_mode, "incremental") != 0 || strcmp(reason, "initial") == 0 || strncmp(reason, "source_", 7) == 0 ||
+	if (strcmp(view->refresh_mode, "incremental") != 0 || strcmp(reason, "initial") == 0 || strcmp(reason, "key_too_long") == 0 || strncmp(reason, "source_", 7) == 0 ||
 		strcmp(reason, "asked") == 0 || strcmp(reason, "altered") == 0)
 		return;
 	ereport(ERROR,
@@ -353,24 +362,53 @@ refuse_full(EltView *view, const char *reason)
 					 quote_literal_cstr(view->node.name))));
 }
 
+/* A value that does not fit into an index. */
 static bool
-is_empty(Oid relid)
+is_too_long(int sqlerrcode)
 {
-	Relation	rel = table_open(relid, AccessShareLock);
-	bool		empty = RelationGetNumberOfBlocks(rel) == 0;
-
-	table_close(rel, NoLock);
-	return empty;
+	return sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED;
 }
+
+/* Has nothing been written to any storage yet? */
+static bool
+are_empty(EltMaintain *m)
+{
+	for (int i = 1; i <= list_length(m->shape->parts); i++)
+	{
+		Relation	rel = table_open(m->storages[i], AccessShareLock);
+		bool		empty = RelationGetNumberOfBlocks(rel) == 0;
+
+		table_close(rel, NoLock);
+		if (!empty)
+			return false;
+	}
+	return true;
+}
+
+static void
+work_full(void *arg)
+{
+	EltMaintain *m = arg;
+
+	elt_maintain_full(m, !m->view->populated && are_empty(m));
+}
+
 
 static void
 full_refresh(Turn *turn, EltMaintain *m, char *reason)
 {
+	ErrorData  *error = NULL;
+
 	refuse_full(turn->view, reason);
 	turn->result->strategy = "full";
 	elt_progress_phase(ELT_PHASE_COPY);
 	turn->result->reason = reason;
-	elt_maintain_full(m, !turn->view->populated && is_empty(turn->view->storage));
+	if (!elt_attempt(work_full, m, is_too_long, &error))
+	{
+		elt_storage_index_long_keys(turn->view, turn->shape);
+		m = begin_maintain(turn);
+		work_full(m);
+	}
 	turn->result->counts = m->counts;
 }
 
@@ -429,7 +467,7 @@ is_data_error(int sqlerrcode)
 		case MAKE_SQLSTATE('P', '0', '0', '0', '0'):
 			return true;
 		default:
-			return false;
+			return sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED;
 	}
 }
 
@@ -452,7 +490,7 @@ follow_changes(Turn *turn, EltMaintain *m, char **reason)
 	AtEOXact_GUC(false, nest);
 	if (!done)
 	{
-		*reason = pstrdup("error_in_delta");
+		*reason = pstrdup(is_too_long(error->sqlerrcode) ? "key_too_long" : "error_in_delta");
 		return false;
 	}
 	if (!m->broken)
@@ -482,6 +520,11 @@ refresh_turn(Turn *turn, const char *forced)
 		turn->result->strategy = "incremental";
 		if (follow_changes(turn, m, &reason))
 			turn->result->counts = m->counts;
+		if (reason == NULL && is_one_full_part(turn->shape))
+		{
+			turn->result->strategy = "full";
+			turn->result->reason = pstrdup(elt_view_full_reason(turn->shape));
+		}
 	}
 	if (reason != NULL)
 	{
@@ -528,6 +571,13 @@ finish_turn(Turn *turn, EltMaintain *m, instr_time begin)
 	INSTR_TIME_SET_CURRENT(now);
 	INSTR_TIME_SUBTRACT(now, begin);
 	result->ms = INSTR_TIME_GET_MILLISEC(now);
+
+	/*
+	 * that there was nothing to do is noted once a second: a commit that
+	 * writes nothing waits for no disk
+	 */
+	if (none && view->strategy != NULL && strcmp(view->strategy, "none") == 0 && turn->read == 0 && !turn->shape->moving && GetCurrentTimestamp() - view->refreshed < USECS_PER_SEC)
+		return;
 	view->populated = true;
 	view->as_of = GetCurrentTransactionStartTimestamp();
 	view->refreshed = GetCurrentTimestamp();
@@ -536,7 +586,7 @@ finish_turn(Turn *turn, EltMaintain *m, instr_time begin)
 	view->last_ms = result->ms;
 	if (!none)
 		elt_note_cost(m, strcmp(result->strategy, "full") == 0, result->ms);
-	view->suspended = NULL;
+	view->bodies = elt_view_bodies(turn->shape);
 	elt_view_update(view);
 }
 
@@ -561,7 +611,9 @@ add_upstream(List **order, EltView *view, EltShape *shape, List *above)
 			continue;
 		foreach(lc2, *order)
 			known |= ((Turn *) lfirst(lc2))->view->node.id == below->node.id;
-		if (known || list_member_int(above, below->node.id) || below->node.owner != view->node.owner)
+		/* the node's owner may not be up to date: REASSIGN OWNED */
+		if (known || list_member_int(above, below->node.id) || get_rel_name(below->relid) == NULL ||
+			elt_relation_owner(below->relid) != view->node.owner)
 			continue;
 		{
 			Turn	   *turn = palloc0(sizeof(Turn));
@@ -602,6 +654,7 @@ lock_turns(List *turns)
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
 					 errmsg("a view was dropped meanwhile"),
 					 errhint("Run the refresh again.")));
+		elt_view_follow_relation(turn->view);
 		turn->shape = elt_view_shape(turn->view);
 		elt_view_rebuild_if_needed(turn->view, turn->shape);
 		elt_view_sync_sources(turn->view, turn->shape);
@@ -638,6 +691,7 @@ elt_view_refresh_and(EltView *view, const char *force_full, void (*and) (EltView
 	ListCell   *lc;
 	ListCell   *lc2;
 
+	PreventCommandIfReadOnly("elt.refresh()");
 	elt_become(&context, view->node.owner);
 	last->view = view;
 	elt_settings_pin(view->settings);

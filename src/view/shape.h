@@ -135,6 +135,8 @@ typedef struct EltShape
 	List	   *leaves;			/* EltLeaf */
 	List	   *tables;			/* OIDs of all relations that are read, views
 								 * included */
+	List	   *functions;		/* OIDs of functions that are called and are
+								 * not PostgreSQL's own */
 	const char *reason;			/* code: why all of it is one full part; NULL */
 	char	   *detail;			/* the name of the function, table, ... */
 	bool		moving;			/* depends on now() */
@@ -155,7 +157,6 @@ typedef struct EltShape
 #define ELT_WHY_PRIVILEGES	"view_privileges"
 #define ELT_WHY_KEY_IMAGES	"key_images"
 #define ELT_WHY_WINDOW		"window_without_partition"
-#define ELT_WHY_NOT_IN		"not_in_nullable"
 #define ELT_WHY_NOW			"now_in_output"
 #define ELT_WHY_LIMIT		"limit_without_order"
 #define ELT_WHY_KEY_TYPE	"key_not_comparable"
@@ -172,6 +173,9 @@ extern void elt_source_column(EltSource *source, AttrNumber attno, Oid *type, in
 
 /* prepare.c: views and CTEs expanded, join columns resolved; notes what forbids incremental maintenance in shape->reason. */
 extern Query *elt_prepare(EltShape *shape, Query *query);
+
+/* Columns of joins and groups become what they stand for. */
+extern Query *elt_flatten(EltShape *shape, Query *query);
 
 /*
  * parts.c: the shape of an analysed SELECT, which is not changed. In the current memory context. Takes AccessShareLock on what is read.

@@ -17,6 +17,7 @@
 #include "rewrite/rewriteManip.h"
 #include "utils/builtins.h"
 
+#include "base/compat.h"
 #include "view/shape.h"
 #include "view/stack.h"
 
@@ -160,9 +161,7 @@ elt_push_down(Query *query, Node *from, List *quals)
 	result->querySource = QSRC_ORIGINAL;
 	result->canSetTag = true;
 	result->rtable = copyObject(query->rtable);
-#if PG_VERSION_NUM >= 160000
-	result->rteperminfos = copyObject(query->rteperminfos);
-#endif
+	elt_copy_perminfos(result, query);
 	result->jointree = makeFromExpr(IsA(from, FromExpr) ? copyObject(((FromExpr *) from)->fromlist) : list_make1(copyObject(from)),
 									(Node *) make_ands_explicit(copyObject(quals)));
 	if (quals == NIL)

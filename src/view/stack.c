@@ -27,6 +27,7 @@
 #include "utils/ruleutils.h"
 
 #include "view/aggregate.h"
+#include "base/compat.h"
 #include "base/query.h"
 #include "view/stack.h"
 
@@ -97,7 +98,7 @@ lift(Query *query, bool distinct)
 	Query	   *outer;
 
 	inner->limitCount = inner->limitOffset = NULL;
-	inner->limitOption = LIMIT_OPTION_DEFAULT;
+	inner->limitOption = LIMIT_OPTION_COUNT;
 	if (distinct || !inner->hasDistinctOn)
 		inner->sortClause = NIL;
 	if (distinct)
@@ -306,9 +307,7 @@ lower_aggregates(Query *query)
 	outer->havingQual = NULL;
 	outer->groupClause = NIL;
 	outer->hasAggs = false;
-#if PG_VERSION_NUM >= 160000
-	outer->rteperminfos = NIL;
-#endif
+	elt_forget_perminfos(outer);
 	return outer;
 }
 
@@ -430,9 +429,7 @@ lower_distinct(Query *query)
 	outer->rtable = wrapped->rtable;
 	outer->jointree = wrapped->jointree;
 	outer->constraintDeps = NIL;
-#if PG_VERSION_NUM >= 160000
-	outer->rteperminfos = NIL;
-#endif
+	elt_forget_perminfos(outer);
 	return outer;
 }
 
@@ -587,6 +584,7 @@ elt_count_sides(Query *query)
 	StringInfoData columns;
 	StringInfoData named;
 	StringInfoData sql;
+	EltShape	ignored = {0};
 	int			n = 0;
 	ListCell   *lc;
 
@@ -626,5 +624,5 @@ elt_count_sides(Query *query)
 							 named.data, left, right, columns.data, columns.data, op->op == SETOP_INTERSECT ? ">" : "=");
 		}
 	}
-	return elt_parse(sql.data);
+	return elt_flatten(&ignored, elt_parse(sql.data));
 }

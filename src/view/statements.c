@@ -142,16 +142,10 @@ define_state(EltPlaces *places, EltSource *source, const char *state)
 	if (strcmp(state, "new") == 0)
 		return elt_output_sql(source->part, places->storages[source->part->number]);
 	if (strcmp(state, "old") == 0)
-
-		/*
-		 * OFFSET 0, also below: a scan of a bag cannot be done over for each
-		 * row of a join, that of a subquery can, so that indexes of the table
-		 * serve
-		 */
-		return psprintf("SELECT %s, 1::bigint AS _elt_w FROM %s UNION ALL (SELECT %s, - _elt_w FROM elt_delta_%d OFFSET 0)",
+		return psprintf("SELECT %s, 1::bigint AS _elt_w FROM %s UNION ALL SELECT %s, - _elt_w FROM elt_delta_%d",
 						columns, source_now(places, source), columns, source->number);
 	if (strcmp(state, "both") == 0)
-		return psprintf("SELECT %s, true AS _elt_cur FROM %s UNION ALL (SELECT %s, false FROM elt_removed_%d OFFSET 0)",
+		return psprintf("SELECT %s, true AS _elt_cur FROM %s UNION ALL SELECT %s, false FROM elt_removed_%d",
 						columns, source_now(places, source), columns, source->number);
 	return define_was(places, source);
 }
@@ -481,7 +475,8 @@ define_state_merged(EltPlaces *places, EltPart *part, EltNulls nulls, bool chang
 			appendStringInfo(&changed, " OR k.d%d <> 0", i);
 			continue;
 		}
-		appendStringInfo(&changed, " OR k.d%d IS NOT NULL OR k.r%d IS NOT NULL", i, i);
+		appendStringInfo(&changed, " OR k.d%d IS NOT NULL AND (t.%s IS NULL OR k.d%d %s t.%s) OR k.r%d IS NOT NULL AND NOT (t.%s %s k.r%d)",
+						 i, c->name, i, c->beyond, c->name, i, c->name, c->beyond, i);
 
 		/*
 		 * what was added is at least as extreme; else it is gone if what was

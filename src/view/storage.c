@@ -11,16 +11,24 @@
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_type.h"
 #include "commands/defrem.h"
+#include "commands/defrem.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 
 #include "base/secctx.h"
 #include "base/sql.h"
 #include "view/view.h"
+
+PG_FUNCTION_INFO_V1(elt_sql_refuse_change);
 
 /* Rows change place within their page, and dead ones are soon taken away, so that a storage stays as large as it was. */
 #define STORAGE_OPTIONS "fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05"
@@ -92,13 +100,37 @@ create_storage(EltView *view, EltPart *part, const char *name)
 	elt_sql_run(psprintf("COMMENT ON TABLE %s IS %s", table, quote_literal_cstr(psprintf("storage of precomputed view %s", view->node.name))));
 }
 
-/* Indexes come after the rows of the first refresh only where that is one transaction with this: it is simpler to have them from the start. */
+static bool
+is_of_any_length(EltColumn *column)
+{
+	return get_typlen(column->type) == -1 && column->typmod < 0 && getBaseType(column->type) != NUMERICOID;
+}
+
+/* A key column that a btree cannot have at all, or (long: values may be too long) may not be able to hold; -1: none. */
+static int
+column_for_hash(EltPart *part, bool too_long)
+{
+	for (int i = 0; i < part->nkeys; i++)
+	{
+		EltColumn  *column = &part->columns[part->key_columns[i]];
+
+		if (!OidIsValid(GetDefaultOpClass(column->type, BTREE_AM_OID)) || (too_long && is_of_any_length(column)))
+			return part->key_columns[i];
+	}
+	return -1;
+}
+
+/*
+ * The index by which a part's rows are found. Indexes might come after the rows of the first refresh: it is simpler to have them from the start. too_long: some
+ * key did not fit into a btree.
+ */
 static void
-create_index(EltPart *part, const char *name)
+create_index(EltPart *part, const char *name, bool too_long)
 {
 	StringInfoData columns;
 	const char *table = quote_qualified_identifier("elt_data", name);
 	const char *index = elt_view_own_index_name(name);
+	int			hashed = part->hash == NULL ? column_for_hash(part, too_long) : -1;
 
 	if (part->hash != NULL)
 	{
@@ -107,6 +139,11 @@ create_index(EltPart *part, const char *name)
 	}
 	if (part->nkeys == 0)
 		return;
+	if (hashed >= 0)
+	{
+		elt_sql_run(psprintf("CREATE INDEX %s ON %s USING hash (%s)", index, table, quote_identifier(part->columns[hashed].name)));
+		return;
+	}
 	initStringInfo(&columns);
 	for (int i = 0; i < Min(part->nkeys, INDEX_MAX_KEYS); i++)
 		appendStringInfo(&columns, "%s%s", i > 0 ? ", " : "", quote_identifier(part->columns[part->key_columns[i]].name));
@@ -114,6 +151,28 @@ create_index(EltPart *part, const char *name)
 		elt_sql_run(psprintf("CREATE UNIQUE INDEX %s ON %s (%s) NULLS NOT DISTINCT", index, table, columns.data));
 	else
 		elt_sql_run(psprintf("CREATE INDEX %s ON %s (%s)", index, table, columns.data));
+}
+
+void
+elt_storage_index_long_keys(EltView *view, EltShape *shape)
+{
+	EltSecContext context;
+	Oid		   *storages = elt_storage_list(view, shape);
+	ListCell   *lc;
+
+	elt_become(&context, elt_extension_owner());
+	foreach(lc, shape->parts)
+	{
+		EltPart    *part = lfirst(lc);
+		char	   *name = get_rel_name(storages[part->number]);
+
+		if (part->hash != NULL || column_for_hash(part, true) < 0)
+			continue;
+		elt_sql_run(psprintf("DROP INDEX IF EXISTS elt_data.%s", elt_view_own_index_name(name)));
+		create_index(part, name, true);
+	}
+	elt_restore(&context);
+	CommandCounterIncrement();
 }
 
 void
@@ -134,7 +193,7 @@ elt_storage_create(EltView *view, EltShape *shape)
 		EltViewPart row = {part->number, InvalidOid, part_shape(part), false};
 
 		create_storage(view, part, name);
-		create_index(part, name);
+		create_index(part, name, false);
 		CommandCounterIncrement();
 		row.storage = get_relname_relid(name, schema);
 		elt_view_part_insert(view->node.id, &row);
@@ -174,10 +233,30 @@ elt_storage_show(EltView *view, EltShape *shape, const char *qualified_name)
 	EltPart    *part = llast(shape->parts);
 	List	   *names = elt_name_list(qualified_name);
 	RangeVar   *range = makeRangeVarFromNameList(names);
+	bool		is_new = !OidIsValid(RangeVarGetRelid(range, NoLock, true));
 
 	elt_sql_run(psprintf("CREATE OR REPLACE VIEW %s AS %s", qualified_name, elt_output_sql(part, elt_qualified_name(view->storage))));
+	/* else PostgreSQL would let writes to it through to the storage */
+	if (is_new)
+	{
+		CommandCounterIncrement();
+		elt_sql_run(psprintf("CREATE TRIGGER elt_read_only INSTEAD OF INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION elt.refuse_change()",
+							 qualified_name));
+	}
 	CommandCounterIncrement();
 	return RangeVarGetRelid(range, NoLock, false);
+}
+
+Datum
+elt_sql_refuse_change(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "not called by a trigger");
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("cannot change the rows of precomputed view \"%s\"", RelationGetRelationName(((TriggerData *) fcinfo->context)->tg_relation)),
+			 errhint("Change the tables that its query reads, then call elt.refresh.")));
+	PG_RETURN_NULL();
 }
 
 bool

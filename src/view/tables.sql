@@ -20,7 +20,7 @@ CREATE TABLE elt.view (
     refreshed timestamptz,              -- clock when its snapshot was taken
     strategy text,                      -- of the last refresh: incremental | full | none
     reason text,                        -- why that one, as a code
-    suspended text,                     -- why refreshes fail, else NULL
+    bodies text,                        -- a hash of the views and functions that the rows were computed with
     last_ms double precision NOT NULL,  -- of the last refresh
     full_ms double precision NOT NULL,  -- of the last full one, 0: unknown; what the planner had said
     full_cost double precision NOT NULL,

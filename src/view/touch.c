@@ -489,7 +489,7 @@ reduced(Way *way)
 	result->hasAggs = result->hasWindowFuncs = result->hasTargetSRFs = result->hasDistinctOn = false;
 	result->groupClause = result->groupingSets = result->windowClause = result->distinctClause = result->sortClause = NIL;
 	result->havingQual = result->limitCount = result->limitOffset = NULL;
-	result->limitOption = LIMIT_OPTION_DEFAULT;
+	result->limitOption = LIMIT_OPTION_COUNT;
 	result->hasSubLinks = true;
 	elt_forget_entries(result);
 	return result;

@@ -20,6 +20,9 @@ extern char *elt_storage_definition_name(EltView *view);
 /* The relation that users read: made, or with the same columns and more behind them replaced. */
 extern Oid	elt_storage_show(EltView *view, EltShape *shape, const char *qualified_name);
 
+/* Values of a key were too long for their index: make one that takes any, where there may be such. */
+extern void elt_storage_index_long_keys(EltView *view, EltShape *shape);
+
 /* Are the storages there, and as the shape has them? */
 extern bool elt_storage_fits(EltView *view, EltShape *shape);
 
@@ -43,6 +46,9 @@ extern void elt_view_set_frozen(EltView *view, const char *text);
 
 /* Make the storages anew where the shape is another one than they were made for. */
 extern void elt_view_rebuild_if_needed(EltView *view, EltShape *shape);
+
+/* bodies.c: a hash of the views and functions that the query reads. */
+extern char *elt_view_bodies(EltShape *shape);
 
 /* refresh.c */
 

@@ -137,6 +137,7 @@ elt_sql_create_view_index(PG_FUNCTION_ARGS)
 	char	   *sql;
 	char	   *hidden;
 
+	elt_check_may_write("elt.create_view_index()");
 	elt_node_lock(view->node.id);
 	view = elt_view_get(name);
 	sql = psprintf("CREATE INDEX ON %s %s", elt_qualified_name(view->storage), definition);

@@ -125,6 +125,13 @@ elt_storage_create(EltView *view, EltShape *shape)
 	ListCell   *lc;
 
 	elt_become(&context, elt_extension_owner());
+
+	/*
+	 * the caller's settings choose nothing that these rights allow; rows are
+	 * found again by their ctid
+	 */
+	elt_pin_setting("default_tablespace", "");
+	elt_pin_setting("default_table_access_method", "heap");
 	while (OidIsValid(get_relname_relid(storage_name(view, shape, llast(shape->parts), generation), schema)))
 		generation++;
 	foreach(lc, shape->parts)
@@ -175,7 +182,7 @@ elt_storage_show(EltView *view, EltShape *shape, const char *qualified_name)
 	List	   *names = elt_name_list(qualified_name);
 	RangeVar   *range = makeRangeVarFromNameList(names);
 
-	elt_sql_run(psprintf("CREATE OR REPLACE VIEW %s AS %s", qualified_name, elt_output_sql(part, elt_qualified_name(view->storage))));
+	elt_sql_run(psprintf("CREATE %sVIEW %s AS %s", OidIsValid(view->relid) ? "OR REPLACE " : "", qualified_name, elt_output_sql(part, elt_qualified_name(view->storage))));
 	CommandCounterIncrement();
 	return RangeVarGetRelid(range, NoLock, false);
 }

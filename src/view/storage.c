@@ -12,12 +12,15 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "commands/defrem.h"
+#include "commands/view.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+#include "base/query.h"
 #include "base/secctx.h"
 #include "base/sql.h"
 #include "view/view.h"
@@ -158,20 +161,43 @@ elt_storage_definition_name(EltView *view)
 	return makeObjectName(psprintf("q%d", view->node.id), llast_node(String, elt_name_list(view->node.name))->sval, NULL);
 }
 
+/*
+ * The view is made with columns only, and then its owner gives it the query: to analyse that may evaluate what the owner has defined, such as the constraint of a
+ * domain in the constant of an array.
+ */
 Oid
 elt_storage_create_definition(EltView *view, const char *sql)
 {
 	EltSecContext context;
 	char	   *name = elt_storage_definition_name(view);
 	char	   *qualified = quote_qualified_identifier("elt_data", name);
+	Query	   *query = elt_query_parse("view", view->node.name, sql, false);
+	StringInfoData columns;
 	Oid			relid;
+	ListCell   *lc;
 
+	initStringInfo(&columns);
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		Oid			type = exprType((Node *) tle->expr);
+		Oid			collation = exprCollation((Node *) tle->expr);
+
+		if (tle->resjunk)
+			continue;
+		appendStringInfo(&columns, "%sNULL::%s", columns.len > 0 ? ", " : "", format_type_with_typemod(type, exprTypmod((Node *) tle->expr)));
+		if (OidIsValid(collation) && collation != get_typcollation(type))
+			appendStringInfo(&columns, " COLLATE %s", elt_collation_name(collation));
+		appendStringInfo(&columns, " AS %s", quote_identifier(tle->resname));
+	}
 	elt_become(&context, elt_extension_owner());
-	elt_sql_run(psprintf("CREATE VIEW %s AS %s", qualified, sql));
+	elt_sql_run(psprintf("CREATE VIEW %s AS SELECT %s", qualified, columns.data));
 	elt_sql_run(psprintf("ALTER VIEW %s OWNER TO %s", qualified, quote_identifier(GetUserNameFromId(view->node.owner, false))));
 	CommandCounterIncrement();
 	relid = get_relname_relid(name, get_namespace_oid("elt_data", false));
 	elt_restore(&context);
+	StoreViewQuery(relid, query, true);
+	CommandCounterIncrement();
 	return relid;
 }
 

@@ -15,6 +15,7 @@
 #include "commands/explain.h"
 #include "commands/vacuum.h"
 #include "catalog/pg_constraint.h"
+#include "commands/defrem.h"
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
 #include "miscadmin.h"
@@ -154,6 +155,17 @@ elt_rte_exprs(RangeTblEntry *rte)
 		return rte->groupexprs;
 #endif
 	return rte->joinaliasvars;
+}
+
+/* Make an index as the current user, who need not be allowed to create in the table's schema. */
+static inline Oid
+elt_define_index(Oid relid, IndexStmt *statement)
+{
+#if PG_VERSION_NUM >= 160000
+	return DefineIndex(relid, statement, InvalidOid, InvalidOid, InvalidOid, -1, false, false, true, false, false).objectId;
+#else
+	return DefineIndex(relid, statement, InvalidOid, InvalidOid, InvalidOid, false, false, true, false, false).objectId;
+#endif
 }
 
 /* Does a query read just one thing? Its groups do not count. */

@@ -36,6 +36,14 @@ elt_pin_sql_settings(void)
 	elt_pin_setting("transform_null_equals", "off");
 }
 
+void
+elt_check_may_write(const char *function)
+{
+	PreventCommandDuringRecovery(function);
+	PreventCommandIfReadOnly(function);
+	PreventCommandIfParallelMode(function);
+}
+
 List *
 elt_settings_note(void)
 {

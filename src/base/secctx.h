@@ -18,6 +18,9 @@ typedef struct EltSecContext
 extern void elt_become(EltSecContext *save, Oid role);
 extern void elt_restore(EltSecContext *save);
 
+/* An error where the transaction may not write; the catalog access of the extension itself would not notice. */
+extern void elt_check_may_write(const char *function);
+
 /* Set a setting until the innermost GUC nest level ends. */
 extern void elt_pin_setting(const char *name, const char *value);
 

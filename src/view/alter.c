@@ -202,6 +202,7 @@ elt_sql_alter_view(PG_FUNCTION_ARGS)
 	char	   *text = elt_arg_text_or_null(fcinfo, 1);
 	EltViewChange change = {0};
 
+	elt_check_may_write("elt.alter_view()");
 	change.set_target_lag = !PG_ARGISNULL(2);
 	if (change.set_target_lag)
 	{

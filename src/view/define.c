@@ -7,8 +7,10 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/heap.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -28,6 +30,7 @@
 #include "base/secctx.h"
 #include "base/sql.h"
 #include "catalog/table.h"
+#include "view/aggregate.h"
 #include "view/block.h"
 #include "view/stack.h"
 #include "view/view.h"
@@ -116,6 +119,12 @@ check_columns(const char *name, Query *query)
 					 errmsg("query of view \"%s\" has an output column \"%s\"", name, tle->resname),
 					 errdetail("Names that begin with \"_elt_\" are reserved."),
 					 errhint("Name the column otherwise.")));
+		if (!tle->resjunk && SystemAttributeByName(tle->resname) != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_COLUMN),
+					 errmsg("query of view \"%s\" has an output column \"%s\"", name, tle->resname),
+					 errdetail("It is the name of a system column."),
+					 errhint("Name the column otherwise.")));
 	}
 	if (list_length(query->targetList) > MaxHeapAttributeNumber / 3)
 		ereport(ERROR,
@@ -182,6 +191,17 @@ check_incremental(EltView *view, EltShape *shape)
 			 errhint("Use refresh_mode => 'auto', or change the query; elt.explain_view tells what each part of it does.")));
 }
 
+static bool
+reads_whole_row(Node *condition)
+{
+	ListCell   *lc;
+
+	foreach(lc, pull_var_clause(condition, 0))
+		if (lfirst_node(Var, lc)->varattno == 0)
+		return true;
+	return false;
+}
+
 /*
  * The condition for rows that are final, read over the view's columns by the caller, as text for anybody.
  */
@@ -193,23 +213,49 @@ canonical_frozen(EltView *view, const char *text)
 	Node	   *condition = query->jointree->quals;
 
 	if (list_length(query->rtable) != 1 || list_length(query->targetList) != 1 || condition == NULL || query->hasSubLinks || query->hasAggs ||
-		elt_is_heavy(query) || contain_volatile_functions(condition))
+		elt_is_heavy(query) || contain_volatile_functions(condition) || reads_whole_row(condition))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("frozen_where of view \"%s\" is not a condition on a row", view->node.name),
-				 errdetail("It has subqueries, aggregates or volatile functions, or is none at all."),
+				 errdetail("It has subqueries, aggregates, volatile functions or the whole row, or is none at all."),
 				 errhint("Write a condition on the view's columns, such as day < current_date - 30.")));
 	elt_pin_sql_settings();
 	return deparse_expression(condition, deparse_context_for("v", view->relid), false, false);
+}
+
+/* Keys are told apart by their bytes: the first one of which equal values can differ, or NULL. */
+static EltColumn *
+inexact_key(EltPart *part)
+{
+	for (int i = 0; i < part->nkeys; i++)
+	{
+		EltColumn  *column = &part->columns[part->key_columns[i]];
+
+		if (!elt_is_exact_type(column->type, column->typmod, column->collation) && !(column->type == NUMERICOID && column->typmod >= 0))
+			return column;
+	}
+	return NULL;
 }
 
 static void
 check_frozen(EltView *view, EltShape *shape)
 {
 	EltPart    *part = llast(shape->parts);
+	EltColumn  *inexact;
 
-	if (view->frozen_where == NULL || (part->unique && part->nkeys > 0 && part->kind != ELT_PART_TOP))
+	if (view->frozen_where == NULL)
 		return;
+	if (part->unique && part->nkeys > 0 && part->kind != ELT_PART_TOP)
+	{
+		inexact = inexact_key(part);
+		if (inexact == NULL)
+			return;
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("view \"%s\" cannot have frozen rows: \"%s\" tells its rows apart", view->node.name, inexact->name),
+				 errdetail("Values of type %s can be equal and differ.", format_type_with_typemod(inexact->type, inexact->typmod)),
+				 errhint("Cast it to a type whose equal values are the same, for example numeric(20, 2) or text.")));
+	}
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("view \"%s\" cannot have frozen rows: nothing tells its rows apart", view->node.name),
@@ -294,6 +340,7 @@ elt_sql_create_view(PG_FUNCTION_ARGS)
 	EltShape   *shape;
 	EltSecContext context;
 
+	elt_check_may_write("elt.create_view()");
 	view->target_lag = elt_view_lag_text(fcinfo, 2);
 	if (view->target_lag != NULL && view->target_lag[0] == '-')
 		ereport(ERROR,

@@ -32,6 +32,7 @@
 #include "utils/rel.h"
 
 #include "base/args.h"
+#include "base/secctx.h"
 #include "base/sql.h"
 #include "catalog/capture.h"
 #include "catalog/consumer.h"
@@ -191,6 +192,7 @@ elt_sql_drop_view(PG_FUNCTION_ARGS)
 	char	   *name = elt_arg_text(fcinfo, 0, "name");
 	EltView    *view = elt_view_find(name);
 
+	elt_check_may_write("elt.drop_view()");
 	if (view == NULL)
 		(void) elt_view_get(name);
 	elt_view_follow_relation(view);

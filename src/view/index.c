@@ -4,8 +4,8 @@
  *
  *	  definition -> CREATE INDEX ON storage <definition>: one statement, just that -> created -> does it read visible columns only?
  *
- * It is made with the rights of the extension's owner, because nobody else may create something in schema elt_data; PostgreSQL evaluates what an index computes as
- * the owner of the table. Names are those that the caller's search_path gives.
+ * The definition is read and run as the view's owner, never with the rights of the extension's: constants and functions of the owner's choice can be evaluated
+ * as soon as an expression is analysed. What schema elt_data allows is not asked. Names are those that the caller's search_path gives.
  *
  * When a storage is made anew, all indexes but our own, which are known by their name, are made again.
  *
@@ -17,8 +17,11 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_index.h"
 #include "nodes/parsenodes.h"
 #include "optimizer/optimizer.h"
+#include "parser/parse_utilcmd.h"
+#include "storage/lmgr.h"
 #include "access/sysattr.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
@@ -26,8 +29,10 @@
 #include "utils/rel.h"
 #include "utils/relcache.h"
 #include "utils/ruleutils.h"
+#include "utils/syscache.h"
 
 #include "base/args.h"
+#include "base/compat.h"
 #include "base/secctx.h"
 #include "base/sql.h"
 #include "view/view.h"
@@ -50,6 +55,16 @@ indexes_of(Oid relid)
 	return result;
 }
 
+/* An expression that the catalog has of the index, as it stands there: what the relation cache gives is evaluated as far as it is constant, by whoever asks. */
+static Node *
+stored_expression(Relation index, AttrNumber attno)
+{
+	bool		isnull;
+	Datum		value = SysCacheGetAttr(INDEXRELID, index->rd_indextuple, attno, &isnull);
+
+	return isnull ? NULL : stringToNode(TextDatumGetCString(value));
+}
+
 /* The first column that it reads and that users do not see; NULL: there is none. */
 static char *
 hidden_column(Oid indexid)
@@ -63,8 +78,8 @@ hidden_column(Oid indexid)
 	for (int k = 0; k < index->rd_index->indnatts; k++)
 		if (index->rd_index->indkey.values[k] != 0)
 			columns = bms_add_member(columns, index->rd_index->indkey.values[k] - FirstLowInvalidHeapAttributeNumber);
-	pull_varattnos((Node *) RelationGetIndexExpressions(index), 1, &columns);
-	pull_varattnos((Node *) RelationGetIndexPredicate(index), 1, &columns);
+	pull_varattnos(stored_expression(index, Anum_pg_index_indexprs), 1, &columns);
+	pull_varattnos(stored_expression(index, Anum_pg_index_indpred), 1, &columns);
 	index_close(index, NoLock);
 	while (hidden == NULL && (i = bms_next_member(columns, i)) >= 0)
 	{
@@ -102,17 +117,17 @@ definition_error_context(void *arg)
 	}
 }
 
-/* Under the settings under which it will be run: nothing else may come of the text. */
-static void
-check_definition(const char *sql, const char *definition, Oid storage)
+/* CREATE INDEX as the current user, the owner: one statement, and just that. */
+static Oid
+create_index(const char *sql, const char *definition, Oid storage)
 {
 	ErrorContextCallback context = {error_context_stack, definition_error_context, unconstify(char *, sql)};
 	List	   *parsed;
 	IndexStmt  *statement;
+	Oid			indexid;
 
 	error_context_stack = &context;
 	parsed = pg_parse_query(sql);
-	error_context_stack = context.previous;
 	if (list_length(parsed) != 1)
 		refuse_definition(definition, psprintf("It has %d statements.", list_length(parsed)));
 	statement = (IndexStmt *) linitial_node(RawStmt, parsed)->stmt;
@@ -120,8 +135,13 @@ check_definition(const char *sql, const char *definition, Oid storage)
 		strcmp(statement->relation->schemaname, get_namespace_name(get_rel_namespace(storage))) != 0 ||
 		strcmp(statement->relation->relname, get_rel_name(storage)) != 0)
 		refuse_definition(definition, "It is another command.");
-	if (statement->tableSpace != NULL)
+	if (statement->tableSpace != NULL && definition != sql)
 		refuse_definition(definition, "It names a tablespace: the index is stored in the default one.");
+	LockRelationOid(storage, ShareLock);
+	indexid = elt_define_index(storage, transformIndexStmt(storage, statement, sql));
+	CommandCounterIncrement();
+	error_context_stack = context.previous;
+	return indexid;
 }
 
 Datum
@@ -132,32 +152,24 @@ elt_sql_create_view_index(PG_FUNCTION_ARGS)
 	EltView    *view = elt_view_get(name);
 	char	   *search_path = pstrdup(namespace_search_path);
 	EltSecContext context;
-	List	   *before;
-	List	   *made;
-	char	   *sql;
+	Oid			indexid;
 	char	   *hidden;
 
+	elt_check_may_write("elt.create_view_index()");
 	elt_node_lock(view->node.id);
 	view = elt_view_get(name);
-	sql = psprintf("CREATE INDEX ON %s %s", elt_qualified_name(view->storage), definition);
-	before = indexes_of(view->storage);
-	elt_become(&context, elt_extension_owner());
+	elt_become(&context, view->node.owner);
 	elt_pin_setting("search_path", search_path);
 	elt_pin_setting("default_tablespace", "");
-	check_definition(sql, definition, view->storage);
-	elt_sql_run(sql);
-	CommandCounterIncrement();
+	indexid = create_index(psprintf("CREATE INDEX ON %s %s", elt_qualified_name(view->storage), definition), definition, view->storage);
 	elt_restore(&context);
-	made = list_difference_oid(indexes_of(view->storage), before);
-	if (list_length(made) != 1)
-		elog(ERROR, "%d indexes were made", list_length(made));
-	hidden = hidden_column(linitial_oid(made));
+	hidden = hidden_column(indexid);
 	if (hidden != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("index on view \"%s\" reads hidden column \"%s\"", view->node.name, hidden),
 				 errhint("Name columns that the view shows.")));
-	PG_RETURN_OID(linitial_oid(made));
+	PG_RETURN_OID(indexid);
 }
 
 /* "CREATE INDEX name ON table ...", with another table and a new name. */
@@ -179,17 +191,17 @@ void
 elt_view_index_copy(Oid from, Oid to)
 {
 	char	   *own = elt_view_own_index_name(get_rel_name(from));
-	EltSecContext context;
 	ListCell   *lc;
 
-	elt_become(&context, elt_extension_owner());
 	foreach(lc, indexes_of(from))
 	{
 		Oid			indexid = lfirst_oid(lc);
 
 		if (strcmp(get_rel_name(indexid), own) != 0 && hidden_column(indexid) == NULL)
-			elt_sql_run(moved_definition(indexid, from, to));
+		{
+			char	   *sql = moved_definition(indexid, from, to);
+
+			(void) create_index(sql, sql, to);
+		}
 	}
-	elt_restore(&context);
-	CommandCounterIncrement();
 }

@@ -163,7 +163,7 @@ classes_of(EltPart *part, Rows *result, const char *name)
 		NullsClass *found = NULL;
 
 		CHECK_FOR_INTERRUPTS();
-		for (int i = 0; i < part->nkeys; i++)
+		for (int i = 0; i < Min(part->nkeys, ELT_NULLS_KEYS); i++)
 			if (slot_attisnull(slot, i + 1))
 				nulls |= UINT64CONST(1) << i;
 		foreach(lc, classes)
@@ -730,6 +730,7 @@ elt_maintain_full(EltMaintain *m, bool empty)
 	ListCell   *lc;
 
 	m->anew = true;
+	elt_maintain_expect(m);
 	foreach(lc, m->shape->parts)
 	{
 		EltPart    *part = lfirst(lc);

@@ -736,6 +736,7 @@ elt_sql_refresh(PG_FUNCTION_ARGS)
 	Datum		values[7];
 	bool		nulls[7] = {false};
 
+	elt_check_may_write("elt.refresh()");
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	result = elt_view_refresh(view, NULL);

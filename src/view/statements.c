@@ -100,7 +100,9 @@ source_match(EltSource *source)
 							 elt_operator_equals(&source->part->columns[lfirst_int(lc) - 1]), name);
 		else
 		{
-			appendStringInfo(&sql, "%sd.%s IS NOT DISTINCT FROM n.%s", separator, name, name);
+			/* IS NOT DISTINCT FROM would look for an operator in search_path */
+			appendStringInfo(&sql, "%s(d.%s %s n.%s OR (d.%s IS NOT DISTINCT FROM NULL AND n.%s IS NOT DISTINCT FROM NULL))", separator, name,
+							 elt_operator_equals(&source->part->columns[lfirst_int(lc) - 1]), name, name, name);
 			appendStringInfo(&left, "%sd.%s", left.len > 0 ? ", " : "", name);
 			appendStringInfo(&right, "%sn.%s", right.len > 0 ? ", " : "", name);
 		}
@@ -184,6 +186,13 @@ with_states(EltPlaces *places, const char *ctes, const char *body)
 
 			if ((s == 0 && source->part == NULL) || !(elt_mentions(all, name) || elt_mentions(others, name)))
 				continue;
+
+			/*
+			 * a user's text or name may look like ours: there is no delta of
+			 * which it could be made
+			 */
+			if (s > 0 && source->nchanges <= 0)
+				continue;
 			definition = psprintf("%s AS NOT MATERIALIZED (%s)", name, define_state(places, source, states[s]));
 			others = psprintf("%s%s%s", definition, others[0] != '\0' ? ", " : "", others);
 		}
@@ -245,6 +254,21 @@ elt_input_delta_sql(EltPlaces *places, EltPart *part, Bitmapset *changed, bool m
 					   psprintf("SELECT %s FROM elt_in", input_names(part, true)));
 }
 
+/* The condition that a column has the i-th key of k, a bag with columns k1...; a composite value of NULLs is not NULL. */
+static void
+append_key_match(StringInfo sql, const char *column, const EltColumn *key, int i, EltNulls nulls)
+{
+	const char *and = i > 0 ? " AND " : "";
+
+	if (i >= ELT_NULLS_KEYS)
+		appendStringInfo(sql, "%s(%s %s k.k%d OR (%s IS NOT DISTINCT FROM NULL AND k.k%d IS NOT DISTINCT FROM NULL))",
+						 and, column, elt_operator_equals(key), i + 1, column, i + 1);
+	else if (nulls & (UINT64CONST(1) << i))
+		appendStringInfo(sql, "%s%s IS NOT DISTINCT FROM NULL", and, column);
+	else
+		appendStringInfo(sql, "%s%s %s k.k%d", and, column, elt_operator_equals(key), i + 1);
+}
+
 /* The condition that t, a storage, has the keys of k, a bag with columns k1... */
 static char *
 key_match(EltPart *part, EltNulls nulls)
@@ -255,13 +279,8 @@ key_match(EltPart *part, EltNulls nulls)
 	for (int i = 0; i < part->nkeys; i++)
 	{
 		EltColumn  *column = &part->columns[part->key_columns[i]];
-		const char *name = quote_identifier(column->name);
-		const char *separator = i > 0 ? " AND " : "";
 
-		if (nulls & (UINT64CONST(1) << i))
-			appendStringInfo(&sql, "%st.%s IS NULL", separator, name);
-		else
-			appendStringInfo(&sql, "%st.%s %s k.k%d", separator, name, elt_operator_equals(column), i + 1);
+		append_key_match(&sql, psprintf("t.%s", quote_identifier(column->name)), column, i, nulls);
 	}
 	return sql.len == 0 ? pstrdup("true") : sql.data;
 }
@@ -288,14 +307,7 @@ define_input(EltPlaces *places, EltPart *part, const char *keys, EltNulls nulls)
 		}
 		appendStringInfo(&sql, "SELECT b.* FROM %s k, (%s) b(%s) WHERE ", keys, block, input_names(part, false));
 		for (int i = 0; i < part->nkeys; i++)
-		{
-			const char *name = quote_identifier(part->input[i].name);
-
-			if (nulls & (UINT64CONST(1) << i))
-				appendStringInfo(&sql, "%sb.%s IS NULL", i > 0 ? " AND " : "", name);
-			else
-				appendStringInfo(&sql, "%sb.%s %s k.k%d", i > 0 ? " AND " : "", name, elt_operator_equals(&part->input[i]), i + 1);
-		}
+			append_key_match(&sql, psprintf("b.%s", quote_identifier(part->input[i].name)), &part->input[i], i, nulls);
 	}
 	appendStringInfoChar(&sql, ')');
 	return sql.data;

@@ -19,8 +19,13 @@ typedef struct EltPlaces
  */
 #define ELT_ADDED_TUPLES	1
 
-/* Bit i: key i is NULL. Keys that are NULL are looked up by IS NULL, and the others by =, so that indexes serve both. */
+/*
+ * Bit i: key i is NULL. Keys that are NULL are looked up by IS NULL, and the others by =, so that indexes serve both. Keys beyond those that have a bit are
+ * compared both ways.
+ */
 typedef uint64 EltNulls;
+
+#define ELT_NULLS_KEYS		64
 
 /*
  * The rows of the part's storage, all or (keys: the name of a bag with columns k1..) those of some keys.

@@ -14,16 +14,18 @@
 #include "catalog/pg_am.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
-#include "commands/defrem.h"
 #include "commands/trigger.h"
+#include "commands/view.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "base/query.h"
 #include "base/secctx.h"
 #include "base/sql.h"
 #include "view/view.h"
@@ -184,6 +186,13 @@ elt_storage_create(EltView *view, EltShape *shape)
 	ListCell   *lc;
 
 	elt_become(&context, elt_extension_owner());
+
+	/*
+	 * the caller's settings choose nothing that these rights allow; rows are
+	 * found again by their ctid
+	 */
+	elt_pin_setting("default_tablespace", "");
+	elt_pin_setting("default_table_access_method", "heap");
 	while (OidIsValid(get_relname_relid(storage_name(view, shape, llast(shape->parts), generation), schema)))
 		generation++;
 	foreach(lc, shape->parts)
@@ -210,20 +219,43 @@ elt_storage_definition_name(EltView *view)
 	return makeObjectName(psprintf("q%d", view->node.id), llast_node(String, elt_name_list(view->node.name))->sval, NULL);
 }
 
+/*
+ * The view is made with columns only, and then its owner gives it the query: to analyse that may evaluate what the owner has defined, such as the constraint of a
+ * domain in the constant of an array.
+ */
 Oid
 elt_storage_create_definition(EltView *view, const char *sql)
 {
 	EltSecContext context;
 	char	   *name = elt_storage_definition_name(view);
 	char	   *qualified = quote_qualified_identifier("elt_data", name);
+	Query	   *query = elt_query_parse("view", view->node.name, sql, false);
+	StringInfoData columns;
 	Oid			relid;
+	ListCell   *lc;
 
+	initStringInfo(&columns);
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+		Oid			type = exprType((Node *) tle->expr);
+		Oid			collation = exprCollation((Node *) tle->expr);
+
+		if (tle->resjunk)
+			continue;
+		appendStringInfo(&columns, "%sNULL::%s", columns.len > 0 ? ", " : "", format_type_with_typemod(type, exprTypmod((Node *) tle->expr)));
+		if (OidIsValid(collation) && collation != get_typcollation(type))
+			appendStringInfo(&columns, " COLLATE %s", elt_collation_name(collation));
+		appendStringInfo(&columns, " AS %s", quote_identifier(tle->resname));
+	}
 	elt_become(&context, elt_extension_owner());
-	elt_sql_run(psprintf("CREATE VIEW %s AS %s", qualified, sql));
+	elt_sql_run(psprintf("CREATE VIEW %s AS SELECT %s", qualified, columns.data));
 	elt_sql_run(psprintf("ALTER VIEW %s OWNER TO %s", qualified, quote_identifier(GetUserNameFromId(view->node.owner, false))));
 	CommandCounterIncrement();
 	relid = get_relname_relid(name, get_namespace_oid("elt_data", false));
 	elt_restore(&context);
+	StoreViewQuery(relid, query, true);
+	CommandCounterIncrement();
 	return relid;
 }
 
@@ -235,7 +267,8 @@ elt_storage_show(EltView *view, EltShape *shape, const char *qualified_name)
 	RangeVar   *range = makeRangeVarFromNameList(names);
 	bool		is_new = !OidIsValid(RangeVarGetRelid(range, NoLock, true));
 
-	elt_sql_run(psprintf("CREATE OR REPLACE VIEW %s AS %s", qualified_name, elt_output_sql(part, elt_qualified_name(view->storage))));
+	elt_sql_run(psprintf("CREATE %sVIEW %s AS %s", OidIsValid(view->relid) ? "OR REPLACE " : "", qualified_name,
+						 elt_output_sql(part, elt_qualified_name(view->storage))));
 	/* else PostgreSQL would let writes to it through to the storage */
 	if (is_new)
 	{

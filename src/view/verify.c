@@ -18,6 +18,7 @@
 
 #include "base/args.h"
 #include "base/exec.h"
+#include "base/secctx.h"
 #include "base/sql.h"
 #include "view/block.h"
 #include "view/view.h"
@@ -111,6 +112,7 @@ elt_sql_verify_view(PG_FUNCTION_ARGS)
 	Datum		values[2];
 	bool		nulls[2] = {false};
 
+	elt_check_may_write("elt.verify_view()");
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	(void) elt_view_refresh_and(view, NULL, compare, &difference);

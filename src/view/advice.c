@@ -62,6 +62,9 @@ static const struct
 		ELT_WHY_SYSCOL, "Leave system columns such as ctid out of the query."
 	},
 	{
+		ELT_WHY_VIRTUAL, "Make the generated column a stored one, or write its expression into the query: the log of changes lacks its values."
+	},
+	{
 		ELT_WHY_WHOLE_ROW, "Name the columns instead of the whole row."
 	},
 	{

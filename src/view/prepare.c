@@ -270,7 +270,7 @@ is_pinned_stable(Oid function)
 	static const char *const others[] = {"age", "current_setting", "version", "current_schema", "current_schemas", "current_database",
 		"inet_client_addr", "inet_client_port", "inet_server_addr", "inet_server_port", "col_description", "obj_description",
 		"shobj_description", "format_type", "current_query", "lastval", "statement_timestamp", "getdatabaseencoding", "ts_stat",
-	"cursor_to_xml", "table_to_xml", "query_to_xml", "schema_to_xml", "database_to_xml", "row_security_active", NULL};
+	"cursor_to_xml", "table_to_xml", "query_to_xml", "schema_to_xml", "database_to_xml", "row_security_active", "system_user", NULL};
 	char	   *name = get_func_name(function);
 
 	if (get_func_namespace(function) != PG_CATALOG_NAMESPACE)
@@ -338,6 +338,12 @@ check_relation(EltShape *shape, RangeTblEntry *rte)
 }
 
 static bool
+is_virtual(RangeTblEntry *rte, AttrNumber attno)
+{
+	return rte->rtekind == RTE_RELATION && get_attgenerated(rte->relid, attno) == ATTRIBUTE_GENERATED_VIRTUAL;
+}
+
+static bool
 check_walker(Node *node, void *context)
 {
 	Prepare    *p = context;
@@ -378,6 +384,8 @@ check_walker(Node *node, void *context)
 			forbid(p->shape, ELT_WHY_SYSCOL, rt_fetch(var->varno, level->query->rtable)->eref->aliasname);
 		if (level != NULL && var->varattno == 0 && rt_fetch(var->varno, level->query->rtable)->rtekind != RTE_FUNCTION)
 			forbid(p->shape, ELT_WHY_WHOLE_ROW, rt_fetch(var->varno, level->query->rtable)->eref->aliasname);
+		if (level != NULL && var->varattno > 0 && is_virtual(rt_fetch(var->varno, level->query->rtable), var->varattno))
+			forbid(p->shape, ELT_WHY_VIRTUAL, get_attname(rt_fetch(var->varno, level->query->rtable)->relid, var->varattno, false));
 		return false;
 	}
 	if (IsA(node, RangeTblEntry))

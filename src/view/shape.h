@@ -152,6 +152,7 @@ typedef struct EltShape
 #define ELT_WHY_SAMPLE		"tablesample"
 #define ELT_WHY_INHERITANCE "inheritance"
 #define ELT_WHY_SYSCOL		"system_column"
+#define ELT_WHY_VIRTUAL		"virtual_column"
 #define ELT_WHY_WHOLE_ROW	"whole_row"
 #define ELT_WHY_SECURITY	"row_security"
 #define ELT_WHY_PRIVILEGES	"view_privileges"

@@ -207,7 +207,7 @@ static inline bool
 elt_constraint_enforced(Form_pg_constraint constraint)
 {
 #if PG_VERSION_NUM >= 180000
-	return constraint->conenforced;
+	return constraint->conenforced && !constraint->conperiod;
 #else
 	(void) constraint;
 	return true;

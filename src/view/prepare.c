@@ -327,6 +327,9 @@ check_relation(EltShape *shape, RangeTblEntry *rte)
 		forbid(shape, ELT_WHY_CATALOG, name);
 	else if (rte->tablesample != NULL)
 		forbid(shape, ELT_WHY_SAMPLE, name);
+	/* names that bags of rows add to its own */
+	else if (get_attnum(relid, "_elt_w") != InvalidAttrNumber || get_attnum(relid, "_elt_cur") != InvalidAttrNumber)
+		forbid(shape, ELT_WHY_COMPLEX, name);
 	else if (has_superclass(relid) || (rte->relkind == RELKIND_RELATION && find_inheritance_children(relid, NoLock) != NIL) ||
 			 (!rte->inh && rte->relkind == RELKIND_PARTITIONED_TABLE))
 		forbid(shape, ELT_WHY_INHERITANCE, name);

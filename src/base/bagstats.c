@@ -63,7 +63,9 @@ static void
 take_rows(EltBagSample *sample, EltBag *bag)
 {
 	int64		total = tuplestore_tuple_count(bag->tuples);
-	int64		step = Max(total / SAMPLE_ROWS, 1);
+
+	/* to the end of the bag: where values lie, and how far, matters */
+	int64		step = Max((total + SAMPLE_ROWS - 1) / SAMPLE_ROWS, 1);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(bag->tupdesc, &TTSOpsMinimalTuple);
 
 	sample->total = total;

@@ -49,7 +49,7 @@
 
 PG_FUNCTION_INFO_V1(elt_sql_refresh);
 
-#define FOLLOW_PAGE_COST	"0.5"
+#define FOLLOW_PAGE_COST	"0.2"
 
 /* A view on its way through a refresh. */
 typedef struct Turn

@@ -70,7 +70,7 @@ changes_walker(Node *node, void *context)
 		return false;
 	if (IsA(node, Param))
 		return ((Param *) node)->paramkind == PARAM_EXEC;
-	/* a placeholder may hold values of other relations */
+	/* a PlaceHolderVar may be computed from other relations */
 	if (IsA(node, PlaceHolderVar) || IsA(node, SubPlan) || IsA(node, AlternativeSubPlan))
 		return true;
 	return expression_tree_walker(node, changes_walker, context);

@@ -12,6 +12,7 @@
 #include "catalog/indexing.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "catalog/consumer.h"
@@ -169,6 +170,25 @@ read_views(ScanKey key)
 		view->node = *node;
 	}
 	return views;
+}
+
+bool
+elt_view_is_newer(int32 node, Snapshot snapshot)
+{
+	Relation	rel = elt_table_open("view", AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	TransactionId xmin = InvalidTransactionId;
+
+	elt_key_int4(&key, V_NODE, node);
+	scan = elt_table_scan(rel, "view_pkey", 1, &key, NULL);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		xmin = HeapTupleHeaderGetXmin(tuple->t_data);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return TransactionIdIsNormal(xmin) && !TransactionIdIsCurrentTransactionId(xmin) && XidInMVCCSnapshot(xmin, snapshot);
 }
 
 EltView *

@@ -4,6 +4,7 @@
 
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
+#include "utils/snapshot.h"
 
 #include "catalog/node.h"
 
@@ -65,6 +66,9 @@ extern EltView *elt_view_by_id(int32 node);
 
 /* The view of which relid is the relation, the definition, or the storage of a part; NULL: of none. */
 extern EltView *elt_view_by_relation(Oid relid);
+
+/* Was the view's row written by another transaction that the snapshot does not see? */
+extern bool elt_view_is_newer(int32 node, Snapshot snapshot);
 extern List *elt_view_all(void);	/* EltView */
 
 extern void elt_view_insert(EltView *view); /* its node is there */

@@ -43,6 +43,7 @@
 #include "capture/net.h"
 #include "capture/segment.h"
 #include "capture/track.h"
+#include "capture/tree.h"
 #include "catalog/table.h"
 #include "view/block.h"
 #include "view/view.h"
@@ -632,6 +633,31 @@ compare_views(const ListCell *a, const ListCell *b)
 	return ((Turn *) lfirst(a))->view->node.id - ((Turn *) lfirst(b))->view->node.id;
 }
 
+/*
+ * What a view that is one full part reads: it follows no changes, so no batch locks it. As for the others, the lock comes before the snapshot, which does not see
+ * what a TRUNCATE then removes.
+ */
+static void
+lock_tables(EltShape *shape)
+{
+	ListCell   *lc;
+
+	foreach(lc, shape->tables)
+		(void) elt_tree_members(lfirst_oid(lc), AccessShareLock);
+}
+
+/* A fixed snapshot is older than the locks: it must not write over what another session has stored since. Where there are batches, their offsets tell. */
+static void
+check_stored(Turn *turn, Snapshot snapshot)
+{
+	if (!IsolationUsesXactSnapshot() || turn->batches != NIL || !elt_view_is_newer(turn->view->node.id, snapshot))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access because view \"%s\" was refreshed after this transaction's snapshot", turn->view->node.name),
+			 errhint("Run the transaction again, or use READ COMMITTED.")));
+}
+
 /* Lock the views by number, then their sources. */
 static void
 lock_turns(List *turns)
@@ -659,6 +685,8 @@ lock_turns(List *turns)
 		elt_view_rebuild_if_needed(turn->view, turn->shape);
 		elt_view_sync_sources(turn->view, turn->shape);
 		turn->sources = elt_view_sources(turn->view->node.id);
+		if (turn->sources == NIL)
+			lock_tables(turn->shape);
 		foreach(lc2, turn->sources)
 			turn->batches = lappend(turn->batches, elt_batch_lock(((EltViewSource *) lfirst(lc2))->consumer));
 	}
@@ -711,6 +739,7 @@ elt_view_refresh_and(EltView *view, const char *force_full, void (*and) (EltView
 		elt_progress_begin(turn->view->node.id, turn->view->node.owner);
 		INSTR_TIME_SET_CURRENT(begin);
 		elt_settings_pin(turn->view->settings);
+		check_stored(turn, snapshot);
 		foreach(lc2, turn->batches)
 			elt_batch_open(lfirst(lc2), snapshot);
 		turn->result = palloc0(sizeof(EltRefresh));

@@ -77,5 +77,34 @@ SELECT differs(name, query) FROM query ORDER BY name;
 INSERT INTO dim VALUES (200001, 3);
 SELECT differs(name, query) FROM query ORDER BY name;
 
+\echo == groups that were NULL before a constraint says that there are none
+CREATE TABLE item (id int PRIMARY KEY, g int);
+INSERT INTO item SELECT i, nullif(i % 4, 0) FROM generate_series(1, 40) i;
+TRUNCATE query;
+INSERT INTO query VALUES
+	('items', 'SELECT g, count(*) AS n FROM item GROUP BY g HAVING count(*) > 3'),
+	('of_groups', 'SELECT s.n, count(*) AS groups FROM (SELECT g, count(*) AS n FROM item GROUP BY g) s GROUP BY s.n'),
+	('in_groups', 'SELECT i.id FROM item i WHERE EXISTS (SELECT FROM (SELECT g, count(*) AS n FROM item GROUP BY g HAVING count(*) > 8) s '
+		'WHERE s.g IS NOT DISTINCT FROM i.g)'),
+	('not_in', 'SELECT i.id FROM item i WHERE i.id NOT IN (SELECT g FROM item)'),
+	('not_in_groups', 'SELECT i.id FROM item i WHERE i.id NOT IN (SELECT s.g FROM (SELECT g, count(*) AS n FROM item GROUP BY g) s)');
+SELECT elt.create_view(name, query, refresh_mode => 'incremental') FROM query ORDER BY name;
+DELETE FROM item WHERE g IS NULL;
+ALTER TABLE item ALTER g SET NOT NULL;
+SELECT differs(name, query) FROM query ORDER BY name;
+UPDATE item SET g = 3 WHERE id % 5 = 0;
+SELECT differs(name, query) FROM query ORDER BY name;
+\echo == and what was made for a constraint, without it
+SELECT elt.drop_view(name) FROM query;
+SELECT elt.create_view(name, query) FROM query ORDER BY name;
+SELECT c.relname ~ '_1$' AS below, a.attnotnull FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'g'
+	WHERE c.relnamespace = 'elt_data'::regnamespace AND c.relkind = 'r' AND c.oid IN
+	(SELECT p.storage FROM elt.view_part p JOIN elt.view v USING (node) WHERE v.relation::text IN (SELECT name FROM query)) ORDER BY 1, 2;
+ALTER TABLE item ALTER g DROP NOT NULL;
+INSERT INTO item SELECT i, NULL FROM generate_series(101, 112) i;
+SELECT differs(name, query) FROM query ORDER BY name;
+DELETE FROM item WHERE id > 104;
+SELECT differs(name, query) FROM query ORDER BY name;
+
 SET client_min_messages = warning;
 DROP SCHEMA view_keys CASCADE;

@@ -1,7 +1,9 @@
 # What a refresh reads does not grow with the tables, where indexes exist.
 #
-# Two sets of the same tables, one of 10,000 rows each and one of 300,000, have the same views and get the same changes, of 1,000 rows: first in the core table,
-# then in the other one, then in both. In the large set a refresh reads numbers of rows and blocks that are bounded by that of the changes.
+# Two sets of the same tables, one of 100,000 rows each and one of a million (ELT_TEST_ROWS: another number), have the same views and get the same changes, of
+# 1,000 rows: first in the core table, then in the other one, then in both. In the large set a refresh reads numbers of rows that are bounded by that of the
+# changes, and blocks as in the small one, but for one more level in each index:
+# a row that is looked up takes four blocks instead of three.
 use strict;
 use warnings;
 
@@ -9,7 +11,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my %sizes = (small => 10_000, large => 300_000);
+my %sizes = (small => 100_000, large => $ENV{ELT_TEST_ROWS} || 1_000_000);
 my $changes = 1_000;
 
 my %views = (
@@ -118,7 +120,7 @@ foreach my $tables ([ 'core' ], [ 'app' ], [ 'core', 'app' ])
 
 		is($strategy, 'incremental', "$view, $what changed: followed");
 		cmp_ok($rows, '<', 25 * $changes * @$tables, "$view, $what changed: reads $rows rows");
-		cmp_ok($blocks, '<', 25 * $changes * @$tables, "$view, $what changed: reads $blocks blocks, $small_blocks of the small tables");
+		cmp_ok($blocks, '<=', 1.4 * $small_blocks, "$view, $what changed: reads $blocks blocks, $small_blocks of the small tables");
 		ok(is_right($view, 'large'), "$view, $what changed: right");
 	}
 }

@@ -27,6 +27,7 @@
 #include "utils/backend_status.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
@@ -155,6 +156,28 @@ elt_rte_exprs(RangeTblEntry *rte)
 		return rte->groupexprs;
 #endif
 	return rte->joinaliasvars;
+}
+
+/* Has a column no NULL in any row? From 18 on a constraint need not be valid for the rows that were there before it. */
+static inline bool
+elt_attribute_is_notnull(Oid relid, AttrNumber attno)
+{
+	HeapTuple	tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(relid), Int16GetDatum(attno));
+	bool		notnull = HeapTupleIsValid(tuple) && ((Form_pg_attribute) GETSTRUCT(tuple))->attnotnull;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+#if PG_VERSION_NUM >= 180000
+	if (notnull)
+	{
+		HeapTuple	constraint = findNotNullConstraintAttnum(relid, attno);
+
+		notnull = HeapTupleIsValid(constraint) && ((Form_pg_constraint) GETSTRUCT(constraint))->convalidated;
+		if (HeapTupleIsValid(constraint))
+			heap_freetuple(constraint);
+	}
+#endif
+	return notnull;
 }
 
 /* Make an index as the current user, who need not be allowed to create in the table's schema. */

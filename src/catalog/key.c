@@ -23,6 +23,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "base/compat.h"
 #include "base/sql.h"
 #include "catalog/key.h"
 
@@ -57,7 +58,7 @@ index_fits(Relation rel, Relation index, List *columns)
 		if (attno <= 0)
 			return false;
 		att = TupleDescAttr(RelationGetDescr(rel), attno - 1);
-		if (!att->attnotnull || !has_column(columns, NameStr(att->attname)))
+		if (!elt_attribute_is_notnull(RelationGetRelid(rel), att->attnum) || !has_column(columns, NameStr(att->attname)))
 			return false;
 	}
 	return true;

@@ -248,7 +248,7 @@ static EltCounter *
 count_where(AggPlan *plan, const char *condition)
 {
 	return add_counter(plan, INT8OID, "bigint", psprintf("count(*) FILTER (WHERE %s)", condition),
-					   psprintf("COALESCE(sum(_elt_w) FILTER (WHERE %s), 0)::bigint", condition), "0");
+					   psprintf("elt.weights(_elt_w) FILTER (WHERE %s)", condition), "0");
 }
 
 static char *
@@ -296,11 +296,13 @@ plan_scale(AggPlan *plan, const char *x, const char *filter, List *scales)
 	return scale.data;
 }
 
+/* Most weights are 1 or -1: a product of numerics takes longer than to look. */
 static EltCounter *
 plan_total(AggPlan *plan, const char *value, const char *clause)
 {
 	return add_counter(plan, NUMERICOID, "numeric", psprintf("COALESCE(sum(%s)%s, 0)", value, clause),
-					   psprintf("COALESCE(sum(_elt_w::numeric * (%s))%s, 0)", value, clause), "0");
+					   psprintf("COALESCE(sum(CASE _elt_w WHEN 1 THEN %s WHEN -1 THEN -(%s) ELSE _elt_w::numeric * (%s) END)%s, 0)",
+								value, value, value, clause), "0");
 }
 
 static bool
@@ -327,7 +329,7 @@ plan_moments(AggPlan *plan, Aggref *aggref, const char *x, const char *filter, M
 		m->sum = plan_total(plan, m->value, m->finite)->name;
 	else
 		m->sum = add_counter(plan, INT8OID, "bigint", psprintf("COALESCE(sum(%s)%s, 0)", x, m->finite),
-							 psprintf("COALESCE(sum(_elt_w * %s)%s, 0)::bigint", x, m->finite), "0")->name;
+							 psprintf("elt.weights(_elt_w * %s)%s", x, m->finite), "0")->name;
 	return true;
 }
 

@@ -77,14 +77,7 @@ column_is_notnull(EltSearch *search, EltScope *scope, Var *var)
 	if (leaf != NULL && leaf->source->part != NULL)
 		return leaf->source->part->columns[var->varattno - 1].notnull;
 	if (leaf != NULL)
-	{
-		HeapTuple	tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(leaf->source->relid), Int16GetDatum(var->varattno));
-		bool		notnull = HeapTupleIsValid(tuple) && ((Form_pg_attribute) GETSTRUCT(tuple))->attnotnull;
-
-		if (HeapTupleIsValid(tuple))
-			ReleaseSysCache(tuple);
-		return notnull;
-	}
+		return elt_attribute_is_notnull(leaf->source->relid, var->varattno) && !bms_is_member(var->varattno, leaf->source->were_null);
 	if (rte->rtekind == RTE_SUBQUERY && !elt_is_heavy(rte->subquery))
 	{
 		TargetEntry *tle = get_tle_by_resno(rte->subquery->targetList, var->varattno);
@@ -111,6 +104,15 @@ is_notnull(EltSearch *search, EltScope *scope, Node *node)
 			return false;
 	}
 	return column_is_notnull(search, scope, (Var *) node);
+}
+
+bool
+elt_is_notnull(EltShape *shape, Query *block, Node *node)
+{
+	EltScope	scope = {block, NULL};
+	EltSearch	search = {shape, NULL, &scope};
+
+	return is_notnull(&search, &scope, node);
 }
 
 /*
@@ -237,9 +239,9 @@ reads_outside(Node *node)
 	return contain_vars_of_level(node, 1) || checkExprHasSubLink(node);
 }
 
-/* `outer = inner` as outer = ANY (ARRAY (SELECT inner)); NULL: it is not like this. */
+/* `outer = inner` as outer = ANY (ARRAY (SELECT inner)), without what else is compared with the level around. */
 Node *
-elt_by_array(EltSearch *search, Query *query)
+elt_by_array(EltSearch *search, Query *query, bool *exact)
 {
 	List	   *rest = NIL;
 	OpExpr	   *found = NULL;
@@ -267,6 +269,14 @@ elt_by_array(EltSearch *search, Query *query)
 	}
 	if (found == NULL)
 		return NULL;
+	*exact = true;
+	foreach(lc, rest)
+	{
+		if (!contain_vars_of_level(lfirst(lc), 1))
+			continue;
+		rest = foreach_delete_current(rest, lc);
+		*exact = false;
+	}
 	inner->jointree->quals = rest == NIL ? NULL : (Node *) make_ands_explicit(rest);
 	inner->targetList = list_make1(makeTargetEntry(lsecond(found->args), 1, pstrdup("touched"), false));
 	if (elt_is_correlated(inner))

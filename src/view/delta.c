@@ -32,6 +32,7 @@ struct EltDelta
 	int64		count;
 	bool		has_removed;
 	bool		has_added;
+	Bitmapset  *were_null;		/* attribute numbers of NULLs in removed rows */
 };
 
 typedef struct DeltaEntry
@@ -158,6 +159,16 @@ sum_weights(EltRowTable *table, TupleTableSlot *slot, List *stores)
 	}
 }
 
+static void
+note_nulls(EltDelta *delta, MinimalTuple tuple)
+{
+	if ((tuple->t_infomask & HEAP_HASNULL) == 0)
+		return;
+	for (int i = 0; i < delta->desc->natts; i++)
+		if (att_isnull(i, tuple->t_bits) && !bms_is_member(i + 1, delta->were_null))
+			delta->were_null = bms_add_member(delta->were_null, i + 1);
+}
+
 /* What is left goes into the bag. */
 static void
 put_netted(EltDelta *delta, EltRowTable *table, TupleTableSlot *slot)
@@ -177,6 +188,8 @@ put_netted(EltDelta *delta, EltRowTable *table, TupleTableSlot *slot)
 		ExecStoreMinimalTuple(tuple, slot, false);
 		tuplestore_puttupleslot(delta->netted, slot);
 		delta->count++;
+		if (weight < 0)
+			note_nulls(delta, tuple);
 		delta->has_removed |= weight < 0;
 		delta->has_added |= weight > 0;
 	}
@@ -206,6 +219,7 @@ elt_delta_net(EltDelta *delta)
 	delta->netted = tuplestore_begin_heap(true, false, work_mem);
 	delta->count = 0;
 	delta->has_removed = delta->has_added = false;
+	delta->were_null = NULL;
 	table = elt_rowtable_begin(delta->rows, NULL, 0, sizeof(DeltaEntry));
 	slot = MakeSingleTupleTableSlot(delta->desc, &TTSOpsMinimalTuple);
 	foreach(part, elt_rowset_take_parts(delta->rows, sizeof(DeltaEntry)))
@@ -249,6 +263,12 @@ bool
 elt_delta_has_added(EltDelta *delta)
 {
 	return delta->has_added;
+}
+
+Bitmapset *
+elt_delta_were_null(EltDelta *delta)
+{
+	return delta->were_null;
 }
 
 void

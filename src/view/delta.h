@@ -4,6 +4,7 @@
 
 #include "access/tupdesc.h"
 #include "executor/tuptable.h"
+#include "nodes/bitmapset.h"
 #include "utils/tuplestore.h"
 
 #include "view/row.h"
@@ -31,6 +32,9 @@ extern Tuplestorestate *elt_delta_tuples(EltDelta *delta);
 extern int64 elt_delta_count(EltDelta *delta);
 extern bool elt_delta_has_removed(EltDelta *delta); /* a weight below zero */
 extern bool elt_delta_has_added(EltDelta *delta);
+extern Bitmapset *elt_delta_were_null(EltDelta *delta); /* attribute numbers of
+														 * NULLs in rows with a
+														 * weight below zero */
 extern void elt_delta_free(EltDelta *delta);
 
 /* An empty one for rows of the same columns, in the same context; and: take over its rows, which frees it. */

@@ -6,6 +6,9 @@ COMMENT ON FUNCTION elt.row_hash(record) IS
 'A hash of what the row''s values hold, in whatever form they are stored; rows that differ in their bytes only (1.0 and 1.00) are different. '
 'Generated columns of precomputed views without a key have it.';
 
+CREATE AGGREGATE elt.weights(bigint) (SFUNC = pg_catalog.int8pl, STYPE = bigint, INITCOND = '0', COMBINEFUNC = pg_catalog.int8pl, PARALLEL = SAFE);
+COMMENT ON AGGREGATE elt.weights(bigint) IS 'The sum, 0 of no rows; 22003 where it is no bigint. Refreshes add up the weights of changes by it: sum(bigint) computes a numeric.';
+
 CREATE FUNCTION elt.create_view(name text, query text, target_lag interval DEFAULT NULL, refresh_mode text DEFAULT 'auto', with_data boolean DEFAULT true,
                                 on_schema_change text DEFAULT 'refuse', frozen_where text DEFAULT NULL, if_exists text DEFAULT 'error') RETURNS regclass
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'elt_sql_create_view';

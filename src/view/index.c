@@ -45,6 +45,12 @@ elt_view_own_index_name(const char *storage)
 	return psprintf("%s_elt_idx", storage);
 }
 
+char *
+elt_view_shown_index_name(const char *storage)
+{
+	return psprintf("%s_elt_shown_idx", storage);
+}
+
 static List *
 indexes_of(Oid relid)
 {

@@ -700,6 +700,7 @@ elt_maintain_expect(EltMaintain *m)
 
 		elt_expect_changes(source, delta != NULL ? elt_delta_count(delta) : 0);
 		source->only_added = delta != NULL && !elt_delta_has_removed(delta);
+		source->were_null = delta != NULL ? elt_delta_were_null(delta) : NULL;
 	}
 }
 

@@ -35,6 +35,7 @@
 #include "view/block.h"
 #include "view/cut.h"
 #include "view/stack.h"
+#include "view/touch.h"
 
 #define MAX_PARTS	100
 
@@ -210,6 +211,21 @@ set_blocks(EltCut *c, EltPart *part, Query *level)
 	}
 	part->leaves = c->leaves;
 	return blocks != NIL;
+}
+
+/* Storage column `column` has what the blocks give at `target`. */
+static void
+note_notnull(EltCut *c, EltPart *part, int column, int target)
+{
+	ListCell   *lc;
+
+	part->columns[column].notnull = true;
+	foreach(lc, part->blocks)
+	{
+		Query	   *block = lfirst_node(Query, lc);
+
+		part->columns[column].notnull &= elt_is_notnull(c->shape, block, (Node *) list_nth_node(TargetEntry, block->targetList, target)->expr);
+	}
 }
 
 /*
@@ -479,6 +495,8 @@ group_part(EltCut *c, Query *query)
 	set_input(part, exprs, grouped->equals);
 	if (!set_blocks(c, part, level))
 		return full_instead(c, &before, ELT_WHY_COMPLEX, "more UNION ALL and FULL JOIN than can be followed");
+	for (int i = 0; i < part->nkeys; i++)
+		note_notnull(c, part, part->key_columns[i], i);
 	return finish_or_full(c, &before, part);
 }
 

@@ -413,20 +413,40 @@ full_refresh(Turn *turn, EltMaintain *m, char *reason)
 	turn->result->counts = m->counts;
 }
 
-/* Statistics of storages that are new, or much of which has changed. */
-static void
-analyze_storages(Turn *turn, EltMaintain *m)
+/* Is a table of another size than when it was analysed? */
+static bool
+has_outgrown_statistics(Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	double		known = rel->rd_rel->relpages;
+	double		pages = RelationGetNumberOfBlocks(rel);
+	bool		outgrown = rel->rd_rel->reltuples < 0 || Abs(pages - known) > known / 5;
+
+	table_close(rel, NoLock);
+	return outgrown;
+}
+
+/* Of the last storage it is known how much has changed. */
+static bool
+has_changed_much(Turn *turn)
 {
 	EltChangeCounts *c = &turn->result->counts;
 	Relation	rel = table_open(turn->view->storage, AccessShareLock);
 	double		rows = Max(rel->rd_rel->reltuples, 0);
 
 	table_close(rel, NoLock);
-	/* the rest is left to autovacuum */
-	if (c->inserted + c->deleted <= rows / 5 && c->updated <= rows / 2)
-		return;
-	for (int i = 1; i <= list_length(turn->shape->parts); i++)
-		elt_sql_run(psprintf("ANALYZE %s", m->places.storages[i]));
+	return c->inserted + c->deleted > rows / 5 || c->updated > rows / 2;
+}
+
+/* Statistics of storages that are new, or much of which has changed; the rest is left to autovacuum. */
+static void
+analyze_storages(Turn *turn, EltMaintain *m)
+{
+	int			last = list_length(turn->shape->parts);
+
+	for (int i = 1; i <= last; i++)
+		if (has_outgrown_statistics(m->storages[i]) || (i == last && has_changed_much(turn)))
+			elt_sql_run(psprintf("ANALYZE %s", m->places.storages[i]));
 }
 
 /* Those of tables; those of parts do not outlive an attempt. */
@@ -483,9 +503,14 @@ follow_changes(Turn *turn, EltMaintain *m, char **reason)
 	/*
 	 * rows are looked up one by one in pages that the last changes have
 	 * brought into memory: an index is worth more than the server's setting
-	 * says
+	 * says. A page costs the same in any order then, or a walk through all of
+	 * an index would seem cheaper than one through its table.
 	 */
 	elt_pin_setting("random_page_cost", FOLLOW_PAGE_COST);
+	elt_pin_setting("seq_page_cost", FOLLOW_PAGE_COST);
+
+	/* so many terms are planned for so few rows: what seldom wins is left out */
+	elt_pin_setting("enable_mergejoin", "off");
 	elt_progress_phase(ELT_PHASE_APPLY);
 	done = elt_attempt(work_delta, m, is_data_error, &error);
 	AtEOXact_GUC(false, nest);

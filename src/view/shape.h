@@ -21,6 +21,9 @@ typedef struct EltSource
 	bool		appended;		/* a leaf that reads it is appended */
 	double		nchanges;		/* rows of its delta, during a refresh */
 	bool		only_added;		/* they are all new */
+	Bitmapset  *were_null;		/* columns, of a table, that were NULL in rows
+								 * which are gone, whatever constraints say by
+								 * now */
 	bool		flat_was;		/* its keys are never NULL, and those in its
 								 * delta are few enough to be hashed: what it
 								 * was can be told by a condition */

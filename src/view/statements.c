@@ -413,7 +413,7 @@ add_up(EltPart *part, const char *from)
 	appendStringInfoString(&sql, "SELECT ");
 	for (int k = 0; k < part->nkeys; k++)
 		appendStringInfo(&sql, "i%d AS k%d, ", k + 1, k + 1);
-	appendStringInfoString(&sql, "COALESCE(sum(_elt_w), 0)::bigint AS _elt_n");
+	appendStringInfoString(&sql, "elt.weights(_elt_w) AS _elt_n");
 	foreach(lc, part->counters)
 	{
 		EltCounter *counter = lfirst(lc);

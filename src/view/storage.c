@@ -27,6 +27,7 @@
 
 #include "base/query.h"
 #include "base/secctx.h"
+#include "base/compat.h"
 #include "base/sql.h"
 #include "view/view.h"
 
@@ -78,8 +79,15 @@ part_shape(EltPart *part)
 	return text.data;
 }
 
+/* What constraints say is not true of rows that were kept from before them. */
+static bool
+has_frozen_rows(EltView *view, EltShape *shape, EltPart *part)
+{
+	return view->frozen_where != NULL && part == llast(shape->parts);
+}
+
 static void
-create_storage(EltView *view, EltPart *part, const char *name)
+create_storage(EltView *view, EltShape *shape, EltPart *part, const char *name)
 {
 	StringInfoData sql;
 	char	   *table = quote_qualified_identifier("elt_data", name);
@@ -91,6 +99,9 @@ create_storage(EltView *view, EltPart *part, const char *name)
 		if (i > 0)
 			appendStringInfoString(&sql, ", ");
 		append_column(&sql, &part->columns[i]);
+		part->columns[i].notnull &= !has_frozen_rows(view, shape, part);
+		if (part->columns[i].notnull)
+			appendStringInfoString(&sql, " NOT NULL");
 	}
 	if (part->hash != NULL)
 		appendStringInfo(&sql, ", _elt_h bigint GENERATED ALWAYS AS (%s) STORED", part->hash);
@@ -153,6 +164,16 @@ create_index(EltPart *part, const char *name, bool too_long)
 		elt_sql_run(psprintf("CREATE UNIQUE INDEX %s ON %s (%s) NULLS NOT DISTINCT", index, table, columns.data));
 	else
 		elt_sql_run(psprintf("CREATE INDEX %s ON %s (%s)", index, table, columns.data));
+	/* HAVING may leave few of many groups */
+	if (part->shown >= 0)
+		elt_sql_run(psprintf("CREATE INDEX %s ON %s (%s) WHERE _elt_shown", elt_view_shown_index_name(name), table, columns.data));
+}
+
+static void
+drop_index(const char *name)
+{
+	if (OidIsValid(get_relname_relid(name, get_namespace_oid("elt_data", false))))
+		elt_sql_run(psprintf("DROP INDEX elt_data.%s", name));
 }
 
 void
@@ -170,7 +191,8 @@ elt_storage_index_long_keys(EltView *view, EltShape *shape)
 
 		if (part->hash != NULL || column_for_hash(part, true) < 0)
 			continue;
-		elt_sql_run(psprintf("DROP INDEX IF EXISTS elt_data.%s", elt_view_own_index_name(name)));
+		drop_index(elt_view_own_index_name(name));
+		drop_index(elt_view_shown_index_name(name));
 		create_index(part, name, true);
 	}
 	elt_restore(&context);
@@ -201,7 +223,7 @@ elt_storage_create(EltView *view, EltShape *shape)
 		char	   *name = storage_name(view, shape, part, generation);
 		EltViewPart row = {part->number, InvalidOid, part_shape(part), false};
 
-		create_storage(view, part, name);
+		create_storage(view, shape, part, name);
 		create_index(part, name, false);
 		CommandCounterIncrement();
 		row.storage = get_relname_relid(name, schema);
@@ -292,6 +314,24 @@ elt_sql_refuse_change(PG_FUNCTION_ARGS)
 	PG_RETURN_NULL();
 }
 
+/*
+ * Columns of a storage can have been NULL before a constraint of a table came, and changes of such rows may not have been followed yet: only what the storage was
+ * made for is taken for certain. false: it was made for a constraint that is gone.
+ */
+static bool
+agree_on_nulls(EltPart *part, Oid storage)
+{
+	for (int i = 0; i < part->ncolumns; i++)
+	{
+		bool		stored = elt_attribute_is_notnull(storage, i + 1);
+
+		if (stored && !part->columns[i].notnull)
+			return false;
+		part->columns[i].notnull = stored;
+	}
+	return true;
+}
+
 bool
 elt_storage_fits(EltView *view, EltShape *shape)
 {
@@ -305,7 +345,8 @@ elt_storage_fits(EltView *view, EltShape *shape)
 	{
 		EltViewPart *part = lfirst(lc1);
 
-		if (get_rel_name(part->storage) == NULL || strcmp(part->shape, part_shape(lfirst(lc2))) != 0)
+		if (get_rel_name(part->storage) == NULL || strcmp(part->shape, part_shape(lfirst(lc2))) != 0 ||
+			!agree_on_nulls(lfirst(lc2), part->storage))
 			return false;
 	}
 	return true;

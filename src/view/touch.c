@@ -260,14 +260,17 @@ static Query *touch_select(EltSearch *search, Query *query, Way *way);
 static Node *
 exists(EltSearch *search, Query *query)
 {
-	Node	   *array = elt_by_array(search, query);
+	bool		exact;
+	Node	   *array = elt_by_array(search, query, &exact);
 	SubLink    *link = makeNode(SubLink);
 
-	if (array != NULL)
+	if (array != NULL && exact)
 		return array;
 	link->subLinkType = EXISTS_SUBLINK;
 	link->subselect = (Node *) query;
 	link->location = -1;
+	if (array != NULL)
+		return (Node *) make_andclause(list_make2(array, link));
 	return (Node *) link;
 }
 
@@ -628,11 +631,12 @@ touch_comparison(EltSearch *search, SubLink *link, Query *touched, Query *query,
 	if (plain)
 	{
 		Query	   *with_test = copyObject(touched);
+		bool		exact;
 		Node	   *array;
 
 		elt_add_qual(with_test, test);
-		array = elt_by_array(search, with_test);
-		if (array != NULL)
+		array = elt_by_array(search, with_test, &exact);
+		if (array != NULL && exact)
 			return array;
 	}
 	/* a subselect that is the same for all rows can be hashed */

@@ -18,6 +18,9 @@ typedef struct EltSearch
 	EltScope   *scope;
 } EltSearch;
 
+/* Is an expression over what the block reads never NULL, as far as constraints say? */
+extern bool elt_is_notnull(EltShape *shape, Query *block, Node *node);
+
 /* The comparison of ANY or ALL as a condition inside the subselect, which has these targets. */
 extern Node *elt_test_inside(Node *testexpr, List *targets);
 
@@ -28,9 +31,10 @@ extern bool elt_test_is_exact(EltSearch *search, Query *query, Node *testexpr);
 extern Node *elt_test_negated(Node *testexpr);
 
 /*
- * EXISTS (query), where one equality is all that binds it to the level around, whose column has an index, and values are few: a comparison with an array of them.
- * Else NULL. Of EXISTS the planner expects many rows, and then reads whole tables to join them.
+ * EXISTS (query), where an equality binds it to a column of the level around that has an index, and values are few: a comparison with an array of them.
+ * Else NULL. Of EXISTS the planner expects many rows, and then reads whole tables to join them. *exact: nothing else binds it; else the comparison holds for
+ * more rows, and EXISTS is needed beside it.
  */
-extern Node *elt_by_array(EltSearch *search, Query *query);
+extern Node *elt_by_array(EltSearch *search, Query *query, bool *exact);
 
 #endif

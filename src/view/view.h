@@ -97,8 +97,9 @@ extern void elt_view_alter(EltView *view, EltViewChange *change);
 /* The n-th argument, an interval, as text; NULL where it is NULL. */
 extern char *elt_view_lag_text(FunctionCallInfo fcinfo, int n);
 
-/* index.c: the name of our own index of a storage; and: make the others of one storage on another, too. */
+/* index.c: the names of our own indexes of a storage, over all rows and over those that HAVING leaves; and: make the others of one storage on another, too. */
 extern char *elt_view_own_index_name(const char *storage);
+extern char *elt_view_shown_index_name(const char *storage);
 extern void elt_view_index_copy(Oid from, Oid to);
 
 /* drop.c: node, consumers, storages and definition follow the name and the owner of the relation that users read. view->node is changed. */

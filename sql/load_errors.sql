@@ -528,6 +528,23 @@ SELECT leftovers();
 
 \set SHOW_CONTEXT errors
 \set VERBOSITY terse
+
+\echo == nothing is written where nothing may be
+CREATE TABLE quiet (id int PRIMARY KEY);
+CREATE TABLE quiet_copy (id int PRIMARY KEY);
+SELECT elt.create_load('quiet', 'quiet_copy', source => 'quiet');
+SET default_transaction_read_only = on;
+SELECT elt.track('quiet_copy');
+SELECT elt.untrack('quiet');
+SELECT elt.create_stream('quiet_changes', 'quiet');
+SELECT elt.create_load('quiet too', 'quiet_copy', source => 'quiet');
+SELECT elt.run_batch('quiet');
+CALL elt.run('quiet');
+SELECT elt.retry_rejected('quiet');
+SELECT elt.drop_load('quiet');
+SET default_transaction_read_only = off;
+SELECT elt.drop_load('quiet');
+
 SET client_min_messages = warning;
 DROP SCHEMA load_errors CASCADE;
 DROP SERVER regress_elt_server;

@@ -18,7 +18,8 @@
 #include "base/secctx.h"
 
 static const char *const noted_settings[] = {
-	"TimeZone", "DateStyle", "IntervalStyle", "extra_float_digits", "bytea_output", "default_text_search_config", "xmlbinary", "xmloption"
+	"TimeZone", "DateStyle", "IntervalStyle", "extra_float_digits", "bytea_output", "default_text_search_config", "xmlbinary", "xmloption",
+	"lc_monetary", "lc_numeric", "lc_time"
 };
 
 void

@@ -297,6 +297,7 @@ elt_sql_create_stream(PG_FUNCTION_ARGS)
 	EltCapture *capture;
 	Relation	rel;
 
+	elt_check_may_write("elt.create_stream()");
 	if (isAnyTempNamespace(schema))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
@@ -335,6 +336,7 @@ elt_sql_drop_stream(PG_FUNCTION_ARGS)
 {
 	EltStream  *stream = stream_by_name(elt_arg_text(fcinfo, 0, "name"));
 
+	elt_check_may_write("elt.drop_stream()");
 	check_stream_owner(stream);
 	elt_lock_consumer(stream->consumer);
 	elt_sql_run(psprintf("DROP VIEW %s", elt_qualified_name(stream->relid)));
@@ -355,6 +357,7 @@ elt_sql_advance_stream(PG_FUNCTION_ARGS)
 	EltConsumer *consumer;
 	int32		capture;
 
+	elt_check_may_write("elt.advance_stream()");
 	check_stream_owner(stream);
 	if (pin == NULL)
 		ereport(ERROR,

@@ -26,6 +26,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "base/secctx.h"
 #include "base/args.h"
 #include "base/compat.h"
 #include "base/sql.h"
@@ -290,6 +291,7 @@ elt_sql_track(PG_FUNCTION_ARGS)
 	char	   *method = elt_arg_choice(fcinfo, 2, "method", "trigger", "wal", NULL);
 	char	   *on_drop = elt_arg_choice(fcinfo, 3, "on_partition_drop", "resync", "delete", "ignore", NULL);
 
+	elt_check_may_write("elt.track()");
 	if (strcmp(method, "wal") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -312,6 +314,7 @@ elt_sql_untrack(PG_FUNCTION_ARGS)
 	EltCapture *capture;
 	char	   *names;
 
+	elt_check_may_write("elt.untrack()");
 	check_owner(relid, "untrack");
 	LockRelationOid(relid, AccessExclusiveLock);
 	check_owner(relid, "untrack");

@@ -32,6 +32,7 @@
 #include "utils/rel.h"
 #include "utils/reltrigger.h"
 
+#include "base/secctx.h"
 #include "base/args.h"
 #include "base/compat.h"
 #include "base/sql.h"
@@ -617,6 +618,7 @@ elt_sql_create_load(PG_FUNCTION_ARGS)
 	char	   *initial;
 	char	   *if_exists;
 
+	elt_check_may_write("elt.create_load()");
 	load->node.name = elt_arg_text(fcinfo, P_NAME, "name");
 	check_name(load->node.name);
 	load->node.kind = pstrdup("load");
@@ -672,6 +674,7 @@ elt_sql_drop_load(PG_FUNCTION_ARGS)
 	char	   *name = elt_arg_text(fcinfo, 0, "name");
 	EltLoad    *load = elt_load_by_name(name);
 
+	elt_check_may_write("elt.drop_load()");
 	if (load == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

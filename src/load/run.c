@@ -31,6 +31,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "base/secctx.h"
 #include "base/args.h"
 #include "base/compat.h"
 #include "base/progress.h"
@@ -420,6 +421,7 @@ elt_sql_run_batch(PG_FUNCTION_ARGS)
 	Datum		values[6];
 	bool		nulls[6] = {false};
 
+	elt_check_may_write("elt.run_batch()");
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	run_one_batch(load, &outcome);
@@ -491,6 +493,7 @@ elt_sql_run_node(PG_FUNCTION_ARGS)
 	char	   *name = elt_arg_text(fcinfo, 0, "name");
 	MemoryContext caller = CurrentMemoryContext;
 
+	elt_check_may_write("elt.run()");
 	check_run_arguments(fcinfo);
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	name = pstrdup(name);
@@ -527,6 +530,7 @@ elt_sql_retry_rejected(PG_FUNCTION_ARGS)
 	EltLoadRows *rows;
 	int64		taken = 0;
 
+	elt_check_may_write("elt.retry_rejected()");
 	error_context_stack = &context;
 	run = begin_run(load);
 	/* the images are read with the columns that the source has now */

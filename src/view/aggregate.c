@@ -17,6 +17,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/nbtree.h"
 #include "catalog/pg_aggregate.h"
 #include "catalog/pg_namespace.h"
@@ -39,6 +40,10 @@
 #include "view/aggregate.h"
 
 #define MAX_SCALES	4
+
+/* bytes that a numeric takes, about, and that all counters of a row may */
+#define NUMERIC_WIDTH	12
+#define MAX_WIDTH		6000
 
 typedef struct AggPlan
 {
@@ -628,6 +633,19 @@ finish_output(AggPlan *plan, EltGrouped *grouped)
 	part->output->targetList = targets;
 }
 
+/* A row has to fit into a page, as nothing in it is long enough to be stored elsewhere; and a table has so many columns. */
+static bool
+counters_fit(EltPart *part)
+{
+	int			width = 0;
+	ListCell   *lc;
+
+	foreach(lc, part->counters)
+		width += get_typlen(((EltCounter *) lfirst(lc))->oid) > 0 ? sizeof(int64) : NUMERIC_WIDTH;
+	return width + part->ncolumns * NUMERIC_WIDTH <= MAX_WIDTH &&
+		part->ncolumns + list_length(part->counters) < MaxHeapAttributeNumber - 10;
+}
+
 List *
 elt_aggregate_plan(EltPart *part, EltGrouped *grouped, Query *query)
 {
@@ -655,6 +673,12 @@ elt_aggregate_plan(EltPart *part, EltGrouped *grouped, Query *query)
 			part->what = psprintf("%s%s", get_func_name(lfirst_node(Aggref, lc)->aggfnoid), lfirst_node(Aggref, lc)->aggdistinct != NIL ? "(DISTINCT)" : "");
 		}
 		part->method = ELT_KEYS;
+	}
+	if (part->method == ELT_COUNTERS && !counters_fit(part))
+	{
+		part->method = ELT_KEYS;
+		part->reason = ELT_WHY_COMPLEX;
+		part->what = "more counters than a row can hold";
 	}
 	if (part->method == ELT_KEYS)
 	{

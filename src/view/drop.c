@@ -18,6 +18,7 @@
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
+#include "catalog/namespace.h"
 #include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
@@ -392,13 +393,31 @@ elt_view_follow_relation(EltView *view)
 										  quote_identifier(elt_storage_definition_name(view))));
 }
 
+/* The columns are the query's. */
+static void
+refuse_renamed_column(EltView *view, Node *command)
+{
+	RenameStmt *rename = (RenameStmt *) command;
+
+	if (!IsA(command, RenameStmt) || rename->renameType != OBJECT_COLUMN || rename->relation == NULL ||
+		RangeVarGetRelid(rename->relation, NoLock, true) != view->relid)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("cannot rename a column of precomputed view \"%s\"", view->node.name),
+			 errhint("Its columns are named by its query: drop the view and create it with another one, or create a view over it.")));
+}
+
 Datum
 elt_sql_view_altered(PG_FUNCTION_ARGS)
 {
+	EventTriggerData *data = event_data(fcinfo);
 	ListCell   *lc;
 
-	(void) event_data(fcinfo);
 	foreach(lc, elt_installed() ? elt_view_all() : NIL)
+	{
+		refuse_renamed_column(lfirst(lc), data->parsetree);
 		elt_view_follow_relation(lfirst(lc));
+	}
 	PG_RETURN_NULL();
 }

@@ -223,42 +223,37 @@ elt_view_all(void)
 	return read_views(NULL);
 }
 
-/* The node of which a part is stored in relid, or 0. */
+/* The first column, the node, of a row that an index finds by a relation; 0: there is none. */
 static int32
-node_of_storage(Oid relid)
+node_by_relation(const char *table, const char *index, AttrNumber attno, Oid relid)
 {
-	Relation	rel = elt_table_open("view_part", AccessShareLock);
+	Relation	rel = elt_table_open(table, AccessShareLock);
 	int32		node = 0;
 	bool		isnull;
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	elt_key_oid(&key, P_STORAGE, relid);
-	scan = systable_beginscan(rel, InvalidOid, false, NULL, 1, &key);
+	elt_key_oid(&key, attno, relid);
+	scan = elt_table_scan(rel, index, 1, &key, NULL);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
-		node = DatumGetInt32(heap_getattr(tuple, P_NODE, RelationGetDescr(rel), &isnull));
+		node = DatumGetInt32(heap_getattr(tuple, 1, RelationGetDescr(rel), &isnull));
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return node;
 }
 
-/* Reads all views: there are few. */
 EltView *
 elt_view_by_relation(Oid relid)
 {
-	int32		node = node_of_storage(relid);
-	ListCell   *lc;
+	int32		node = node_by_relation("view_part", "view_part_storage_idx", P_STORAGE, relid);
 
-	foreach(lc, elt_view_all())
-	{
-		EltView    *view = lfirst(lc);
-
-		if (view->node.id == node || view->relid == relid || view->storage == relid || view->definition == relid)
-			return view;
-	}
-	return NULL;
+	if (node == 0)
+		node = node_by_relation("view", "view_relation_idx", V_RELATION, relid);
+	if (node == 0)
+		node = node_by_relation("view", "view_definition_idx", V_DEFINITION, relid);
+	return node == 0 ? NULL : elt_view_by_id(node);
 }
 
 void

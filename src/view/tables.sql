@@ -28,6 +28,8 @@ CREATE TABLE elt.view (
     delta_cost double precision NOT NULL,
     since_full integer NOT NULL         -- incremental refreshes since the last full one
 );
+CREATE INDEX view_relation_idx ON elt.view (relation);
+CREATE INDEX view_definition_idx ON elt.view (definition);
 COMMENT ON TABLE elt.view IS 'definitions of precomputed views';
 
 -- What each of them stores.
@@ -39,6 +41,7 @@ CREATE TABLE elt.view_part (
     complete boolean NOT NULL,          -- ORDER BY ... LIMIT: the storage has all rows, not just the first ones
     PRIMARY KEY (node, part)
 );
+CREATE INDEX view_part_storage_idx ON elt.view_part (storage);
 COMMENT ON TABLE elt.view_part IS 'storages of precomputed views';
 
 -- What each of them reads.

@@ -3,7 +3,7 @@
 # Two sets of the same tables, one of 100,000 rows each and one of a million (ELT_TEST_ROWS: another number), have the same views and get the same changes, of
 # 1,000 rows: first in the core table, then in the other one, then in both. In the large set a refresh reads numbers of rows that are bounded by that of the
 # changes, and blocks as in the small one, but for one more level in each index:
-# a row that is looked up takes four blocks instead of three.
+# a row that is looked up takes four blocks instead of three, one that is not there three instead of two.
 use strict;
 use warnings;
 
@@ -27,6 +27,23 @@ my %views = (
 	window => 'SELECT id, row_number() OVER (PARTITION BY g ORDER BY v, id) AS r FROM core',
 	distinct => 'SELECT DISTINCT g, v % 2 AS odd FROM core',
 	scalar => 'SELECT c.id, (SELECT sum(a.v) FROM app a WHERE a.k = c.k) AS s FROM core c',
+	full_join => 'SELECT c.id, a.id AS a FROM core c FULL JOIN app a ON a.k = c.k',
+	self_join => 'SELECT c.id, d.v - c.v AS more FROM core c JOIN core d ON d.k = c.k + 1 AND c.k = d.k - 1',
+	non_equi => 'SELECT c.id, a.id AS a FROM core c JOIN app a ON a.k BETWEEN c.k AND c.k + 1 AND c.k BETWEEN a.k - 1 AND a.k',
+	union_all => 'SELECT id, v FROM core WHERE v < 500 UNION ALL SELECT id, v FROM app WHERE v < 500',
+	union => 'SELECT g AS x FROM core UNION SELECT k FROM app',
+	intersect => 'SELECT k FROM core INTERSECT SELECT k FROM app',
+	except => 'SELECT k FROM core EXCEPT ALL SELECT k FROM app',
+	grouping_sets => 'SELECT g, v % 3 AS m, count(*) AS n FROM core GROUP BY GROUPING SETS ((g), (v % 3))',
+	distinct_on => 'SELECT DISTINCT ON (g) g, id, v FROM core ORDER BY g, v, id',
+	top => 'SELECT id, v FROM core ORDER BY v DESC, id LIMIT 100',
+	set_returning => 'SELECT c.id, x FROM core c, generate_series(c.v, c.v + 1) x',
+	cte => 'WITH cheap AS (SELECT id, k FROM core WHERE v < 800) SELECT s.id, a.v FROM cheap s JOIN app a ON a.k = s.k',
+	having => 'SELECT g, sum(v) AS s FROM core GROUP BY g HAVING sum(v) > 5000',
+	groups_of_groups => 'SELECT n, count(*) AS groups FROM (SELECT g, count(*) AS n FROM core GROUP BY g) s GROUP BY n',
+	any => 'SELECT c.id FROM core c WHERE c.v > ANY (SELECT a.v FROM app a WHERE a.k = c.k)',
+	window_over_groups =>
+	  'SELECT o, g, s, rank() OVER (PARTITION BY o ORDER BY s, g) AS r FROM (SELECT g, g / 10 AS o, sum(v) AS s FROM core GROUP BY 1, 2) x',
 	lateral => 'SELECT c.id, l.v FROM core c LEFT JOIN LATERAL (SELECT a.v FROM app a WHERE a.k = c.k ORDER BY a.v DESC LIMIT 1) l ON true',
 );
 
@@ -120,7 +137,7 @@ foreach my $tables ([ 'core' ], [ 'app' ], [ 'core', 'app' ])
 
 		is($strategy, 'incremental', "$view, $what changed: followed");
 		cmp_ok($rows, '<', 25 * $changes * @$tables, "$view, $what changed: reads $rows rows");
-		cmp_ok($blocks, '<=', 1.4 * $small_blocks, "$view, $what changed: reads $blocks blocks, $small_blocks of the small tables");
+		cmp_ok($blocks, '<=', 1.5 * $small_blocks, "$view, $what changed: reads $blocks blocks, $small_blocks of the small tables");
 		ok(is_right($view, 'large'), "$view, $what changed: right");
 	}
 }

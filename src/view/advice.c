@@ -132,7 +132,7 @@ typedef struct Column
 
 typedef struct Wanted
 {
-	Oid			relid;
+	EltSource  *source;
 	List	   *attnos;			/* of one index */
 } Wanted;
 
@@ -143,7 +143,7 @@ typedef struct Search
 	List	   *wanted;
 } Search;
 
-/* The table's column behind an expression, through simple subqueries. */
+/* The table's or part's column behind an expression, through simple subqueries. */
 static bool
 find_column(EltShape *shape, Scope *scope, Node *expr, Column *column)
 {
@@ -164,7 +164,7 @@ find_column(EltShape *shape, Scope *scope, Node *expr, Column *column)
 		column->leaf = elt_leaf_of(shape, rte);
 		column->attno = var->varattno;
 		if (column->leaf != NULL)
-			return OidIsValid(column->leaf->source->relid) && var->varattno > 0;
+			return var->varattno > 0;
 		if (rte->rtekind != RTE_SUBQUERY || elt_is_heavy(rte->subquery))
 			return false;
 		tle = get_tle_by_resno(rte->subquery->targetList, var->varattno);
@@ -185,7 +185,7 @@ find_column(EltShape *shape, Scope *scope, Node *expr, Column *column)
 static bool
 is_indexed(Wanted *wanted)
 {
-	Relation	rel = table_open(wanted->relid, NoLock);
+	Relation	rel = table_open(wanted->source->relid, NoLock);
 	bool		found = false;
 	ListCell   *lc;
 
@@ -202,7 +202,7 @@ is_indexed(Wanted *wanted)
 }
 
 static void
-want(Search *search, Oid relid, List *attnos)
+want(Search *search, EltSource *source, List *attnos)
 {
 	Wanted	   *wanted;
 	ListCell   *lc;
@@ -210,11 +210,11 @@ want(Search *search, Oid relid, List *attnos)
 	foreach(lc, search->wanted)
 	{
 		wanted = lfirst(lc);
-		if (wanted->relid == relid && equal(wanted->attnos, attnos))
+		if (wanted->source == source && equal(wanted->attnos, attnos))
 			return;
 	}
 	wanted = palloc(sizeof(Wanted));
-	wanted->relid = relid;
+	wanted->source = source;
 	wanted->attnos = attnos;
 	search->wanted = lappend(search->wanted, wanted);
 }
@@ -232,8 +232,8 @@ note_pair(Search *search, Oid operator, Scope *left_scope, Node *left, Scope *ri
 	if (!(op_mergejoinable(operator, exprType(left)) || op_hashjoinable(operator, exprType(left))) ||
 		!find_column(search->shape, left_scope, left, &a) || !find_column(search->shape, right_scope, right, &b) || a.leaf == b.leaf)
 		return;
-	want(search, a.leaf->source->relid, list_make1_int(a.attno));
-	want(search, b.leaf->source->relid, list_make1_int(b.attno));
+	want(search, a.leaf->source, list_make1_int(a.attno));
+	want(search, b.leaf->source, list_make1_int(b.attno));
 }
 
 static void
@@ -346,30 +346,31 @@ note_keys(Search *search, EltPart *part, Query *block)
 		attnos[n] = list_append_unique_int(attnos[n], column.attno);
 	}
 	foreach(lc, leaves)
-		want(search, ((EltLeaf *) lfirst(lc))->source->relid, attnos[foreach_current_index(lc)]);
+		want(search, ((EltLeaf *) lfirst(lc))->source, attnos[foreach_current_index(lc)]);
 }
 
 static char *
 create_index(Wanted *wanted)
 {
-	EltView    *view = elt_view_by_relation(wanted->relid);
+	Oid			relid = wanted->source->relid;
+	EltView    *view = elt_view_by_relation(relid);
 	StringInfoData columns;
 	ListCell   *lc;
 
 	initStringInfo(&columns);
 	foreach(lc, wanted->attnos)
-		appendStringInfo(&columns, "%s%s", lc == list_head(wanted->attnos) ? "" : ", ", quote_identifier(get_attname(wanted->relid, lfirst_int(lc), false)));
+		appendStringInfo(&columns, "%s%s", lc == list_head(wanted->attnos) ? "" : ", ", quote_identifier(get_attname(relid, lfirst_int(lc), false)));
 	if (view == NULL)
-		return psprintf("CREATE INDEX ON %s (%s);", elt_qualified_name(wanted->relid), columns.data);
+		return psprintf("CREATE INDEX ON %s (%s);", elt_qualified_name(relid), columns.data);
 	return psprintf("SELECT elt.create_view_index(%s, %s);", quote_literal_cstr(elt_qualified_name(view->relid)),
 					quote_literal_cstr(psprintf("(%s)", columns.data)));
 }
 
-List *
-elt_advice_indexes(EltShape *shape, EltPart *part)
+/* What a part wants to look up in what it reads. */
+static List *
+wanted_by(EltShape *shape, EltPart *part)
 {
 	Search		search = {shape, NULL, NIL};
-	List	   *result = NIL;
 	ListCell   *lc;
 
 	foreach(lc, part->blocks)
@@ -378,8 +379,42 @@ elt_advice_indexes(EltShape *shape, EltPart *part)
 			note_keys(&search, part, lfirst_node(Query, lc));
 		(void) equality_walker(lfirst(lc), &search);
 	}
-	foreach(lc, search.wanted)
-		if (!is_indexed(lfirst(lc)))
-		result = lappend(result, create_index(lfirst(lc)));
+	return search.wanted;
+}
+
+List *
+elt_advice_indexes(EltShape *shape, EltPart *part)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, wanted_by(shape, part))
+	{
+		Wanted	   *wanted = lfirst(lc);
+
+		if (wanted->source->part == NULL && !is_indexed(wanted))
+			result = lappend(result, create_index(wanted));
+	}
+	return result;
+}
+
+List *
+elt_advice_part_indexes(EltShape *shape, EltPart *part)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	foreach(lc, shape->parts)
+	{
+		foreach(lc2, wanted_by(shape, lfirst(lc)))
+		{
+			Wanted	   *wanted = lfirst(lc2);
+
+			if (wanted->source->part == part && !list_member(result, wanted->attnos) &&
+				!(part->nkeys > 0 && part->key_columns != NULL && list_member_int(wanted->attnos, part->key_columns[0] + 1)))
+				result = lappend(result, wanted->attnos);
+		}
+	}
 	return result;
 }

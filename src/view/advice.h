@@ -13,4 +13,7 @@ extern const char *elt_advice_for(const char *reason);
  */
 extern List *elt_advice_indexes(EltShape *shape, EltPart *part);
 
+/* Columns (lists of attribute numbers) by which other parts look up rows of this one's storage, other than by its key. */
+extern List *elt_advice_part_indexes(EltShape *shape, EltPart *part);
+
 #endif

@@ -29,6 +29,7 @@
 #include "base/secctx.h"
 #include "base/compat.h"
 #include "base/sql.h"
+#include "view/advice.h"
 #include "view/view.h"
 
 PG_FUNCTION_INFO_V1(elt_sql_refuse_change);
@@ -199,6 +200,30 @@ elt_storage_index_long_keys(EltView *view, EltShape *shape)
 	CommandCounterIncrement();
 }
 
+/* Parts above may look up rows by other columns than the key: one column each time is enough. */
+static void
+create_indexes_for_readers(EltShape *shape, EltPart *part, const char *name)
+{
+	Bitmapset  *done = NULL;
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	foreach(lc, elt_advice_part_indexes(shape, part))
+	{
+		foreach(lc2, (List *) lfirst(lc))
+		{
+			EltColumn  *column = &part->columns[lfirst_int(lc2) - 1];
+
+			if (is_of_any_length(column) || !OidIsValid(GetDefaultOpClass(column->type, BTREE_AM_OID)))
+				continue;
+			if (!bms_is_member(lfirst_int(lc2), done))
+				elt_sql_run(psprintf("CREATE INDEX ON %s (%s)", quote_qualified_identifier("elt_data", name), quote_identifier(column->name)));
+			done = bms_add_member(done, lfirst_int(lc2));
+			break;
+		}
+	}
+}
+
 void
 elt_storage_create(EltView *view, EltShape *shape)
 {
@@ -225,6 +250,7 @@ elt_storage_create(EltView *view, EltShape *shape)
 
 		create_storage(view, shape, part, name);
 		create_index(part, name, false);
+		create_indexes_for_readers(shape, part, name);
 		CommandCounterIncrement();
 		row.storage = get_relname_relid(name, schema);
 		elt_view_part_insert(view->node.id, &row);

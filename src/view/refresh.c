@@ -9,7 +9,8 @@
  * A view that is read by another one is refreshed first, so that the result is the query's at the snapshot, through all levels. The storage of a view is
  * a source like any other: what was just written to it is in the window of those above, since that is opened when their turn comes.
  *
- * Locks: Exclusive on the nodes by id, then on the consumers; AccessShare on the sources; then the snapshot. A crash, an error or a cancel undoes all of it.
+ * Locks: Exclusive on the nodes by id, then on the consumers; AccessShare on the sources, and on what a full part reads; then the snapshot. A crash, an error or a
+ * cancel undoes all of it.
  */
 #include "postgres.h"
 

@@ -14,6 +14,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
@@ -421,7 +423,7 @@ has_outgrown_statistics(Oid relid)
 	Relation	rel = table_open(relid, AccessShareLock);
 	double		known = rel->rd_rel->relpages;
 	double		pages = RelationGetNumberOfBlocks(rel);
-	bool		outgrown = rel->rd_rel->reltuples < 0 || Abs(pages - known) > known / 5;
+	bool		outgrown = rel->rd_rel->reltuples < 0 || fabs(pages - known) > known / 5;
 
 	table_close(rel, NoLock);
 	return outgrown;

@@ -170,7 +170,8 @@ elt_sql_run_parallel(PG_FUNCTION_ARGS)
 	outcome = elt_pool_run(&options, tasks, ntasks);
 	if (outcome.limited_by != NULL)
 		ereport(NOTICE,
-				(errmsg("commands ran with %d workers: %s", outcome.workers, outcome.limited_by)));
+				(errmsg("number of workers for the commands: %d", outcome.workers),
+				 errdetail("Not more because: %s.", outcome.limited_by)));
 	for (int i = 0; i < ntasks; i++)
 		put_task((ReturnSetInfo *) fcinfo->resultinfo, i + 1, &tasks[i]);
 	return (Datum) 0;

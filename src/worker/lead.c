@@ -103,6 +103,7 @@ task_message(EltPool *pool, int worker, const char *data, Size size)
 	memcpy(&message, data, sizeof(message));
 	if (size != sizeof(message) + message.result_size + message.error_size || message.task < 0 || message.task >= pool->ntasks)
 		elog(ERROR, "a worker's message is not valid");
+	pool->heard = GetCurrentTimestamp();
 	task = &pool->tasks[message.task];
 	task->state = message.state;
 	task->attempts = message.attempts;
@@ -189,8 +190,10 @@ drain(EltPool *pool, int number)
 	{
 		Size		size;
 		void	   *data;
-		shm_mq_result result = shm_mq_receive(worker->queue, &size, &data, true);
+		shm_mq_result result;
 
+		CHECK_FOR_INTERRUPTS();
+		result = shm_mq_receive(worker->queue, &size, &data, true);
 		if (result == SHM_MQ_WOULD_BLOCK)
 			return;
 		if (result == SHM_MQ_SUCCESS)
@@ -275,7 +278,8 @@ one_more(EltPool *pool, int alive, bool *waits)
 	if (!elt_slots_free(&share->limits, &full))
 	{
 		elt_share_hungry(share, full, elt_share_below(share, full, alive));
-		pool->result.limited_by = elt_limit_text(&share->limits, full);
+		if (pool->result.limited_by == NULL)
+			pool->result.limited_by = elt_limit_text(&share->limits, full);
 		return false;
 	}
 	if (elt_workers_start(pool, &pool->result.limited_by))
@@ -404,6 +408,7 @@ elt_lead(EltPool *pool)
 		if (is_over(pool))
 			break;
 		elt_pool_check_age(pool);
+		elt_pool_check_locks(pool);
 		look_for_slots(pool);
 		if (elt_workers_alive(pool) > 0)
 			pool->idle_since = GetCurrentTimestamp();

@@ -160,8 +160,6 @@ restore(void)
 	set_int("max_parallel_workers_per_gather", 0);
 	set_int("max_parallel_maintenance_workers", 0);
 	SetConfigOption("application_name", wire->title, PGC_USERSET, PGC_S_SESSION);
-	if (OidIsValid(wire->outer_role))
-		SetCurrentRoleId(wire->outer_role, superuser_arg(wire->outer_role));
 	CommitTransactionCommand();
 }
 
@@ -202,6 +200,14 @@ begin_transaction(void)
 	 */
 	if (wire->share_snapshot)
 		RestoreTransactionSnapshot(RestoreSnapshot(elt_wire_at(wire, char, wire->snapshot)), wire->leader);
+}
+
+/* Whatever role the last task has left: its SET ROLE, undone, ends at the session's user. */
+static void
+become(void)
+{
+	if (OidIsValid(wire->outer_role))
+		SetCurrentRoleId(wire->outer_role, superuser_arg(wire->outer_role));
 	SetUserIdAndSecContext(wire->role, wire->security);
 }
 
@@ -226,6 +232,7 @@ do_task(int number)
 	run.shared = elt_wire_at(wire, void, wire->shared);
 
 	begin_transaction();
+	become();
 	settings = NewGUCNestLevel();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(task_memory);

@@ -197,6 +197,7 @@ typedef struct EltPool
 	TimestampTz next_look;		/* for slots */
 	bool		waits;			/* for one, as of the last look */
 	TimestampTz idle_since;		/* without any worker */
+	TimestampTz heard;			/* when a task ended, or locks were looked at */
 	TimestampTz over_since;		/* all tasks are done */
 	bool		serial;			/* the leader has written in its own
 								 * transaction: no more workers */
@@ -239,6 +240,9 @@ extern int	elt_pool_claim(EltPool *pool);
 extern void elt_pool_task_ended(EltPool *pool, int number);
 extern void elt_pool_check_age(EltPool *pool);
 extern void elt_pool_show_progress(EltPool *pool);
+
+/* locks.c */
+extern void elt_pool_check_locks(EltPool *pool);
 
 /* serial.c */
 extern void elt_serial_task(EltPool *pool, int number);

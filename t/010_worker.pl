@@ -366,7 +366,44 @@ is(value("SELECT application_name $workers"), 'elt parallel command 1/3', 'appli
 value('SELECT pg_cancel_backend(' . pid_of('leader') . ')');
 finish($session);
 
-# 9. a thousand runs, some of which fail
+# 9. errors that pass, and others
+value(q{TRUNCATE item; INSERT INTO item VALUES (1), (2); CREATE SEQUENCE tries});
+
+# Locks a row in a session, runs commands in another, ends the first after `seconds`; returns what the second shows.
+sub run_against_lock
+{
+	my ($seconds, $end, $arguments, $settings) = @_;
+	my $holder = start_session('holder', "BEGIN;\nUPDATE item SET id = id WHERE id = 1;\n\\! sleep $seconds\n$end;\n");
+	wait_for("SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'holder' AND state = 'idle in transaction'", 'the lock');
+	my $runner = start_session('runner', "$settings;\nSELECT command, state, attempts > 1, sqlstate FROM elt.run_parallel($arguments);\n");
+	finish($_) for $holder, $runner;
+	return $runner->{out};
+}
+my $update = q{'UPDATE item SET id = id WHERE id = 1'};
+is(run_against_lock(1, 'COMMIT', "ARRAY[$update], retries => 1000", "SET lock_timeout = '30ms'"), "1|done|t|\n", 'a lock that is held for a while');
+is(run_against_lock(1, 'COMMIT', "ARRAY[$update, 'UPDATE item SET id = id WHERE id = 2'], retries => 2, keep_going => true", "SET lock_timeout = '30ms'"),
+	"1|failed|t|55P03\n2|done|f|\n", 'for longer than there are attempts: the other task is done');
+is(run_against_lock(1, 'COMMIT', "ARRAY[$update], retries => 1000, same_snapshot => true, keep_going => true", 'SET lock_timeout = 0'),
+	"1|failed|f|40001\n", 'updated since the shared snapshot: no attempt helps');
+is(run_against_lock(1, 'COMMIT', "ARRAY[$update], retries => 3", 'BEGIN ISOLATION LEVEL REPEATABLE READ'), "1|done|t|\n", 'a snapshot for each attempt');
+is(value(q{SELECT state, attempts, sqlstate FROM elt.run_parallel(ARRAY['SELECT nextval(''tries''), 1/0'], keep_going => true, retries => 5)}), 'failed|1|22012', 'an error that stays');
+is(value('SELECT last_value FROM tries'), '1', 'is not tried again');
+my $held = start_session('holder', "BEGIN;\nUPDATE item SET id = id WHERE id = 1;\nSELECT pg_sleep(100);\n");
+wait_for("SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'holder' AND query LIKE '%pg_sleep%'", 'the lock');
+$session = start_session('leader', "SET lock_timeout = '30ms';\nSELECT elt.run_parallel(ARRAY[$update], retries => 100000);\n");
+working(1);
+sleep 0.5;
+value('SELECT pg_cancel_backend(' . pid_of('leader') . ')');
+like(finish($session)->{err}, qr/57014: canceling statement due to user request/, 'cancelled between attempts');
+# two workers in a deadlock with each other: the server finds it, and the one that has to give way tries again
+value('SELECT pg_cancel_backend(' . pid_of('holder') . ')');
+finish($held);
+is(value(q{SET deadlock_timeout = '50ms'; SELECT count(*), max(attempts) >= 2 FROM elt.run_parallel(ARRAY[
+	'UPDATE item SET id = id WHERE id = 1; SELECT pg_sleep(0.3); UPDATE item SET id = id WHERE id = 2',
+	'UPDATE item SET id = id WHERE id = 2; SELECT pg_sleep(0.3); UPDATE item SET id = id WHERE id = 1'], workers => 2, retries => 3)}), '2|t', 'a deadlock of two workers');
+nothing_left('retries');
+
+# 10. a thousand runs, some of which fail
 $node->append_conf('postgresql.conf', "elt.max_workers = 4\n");
 $node->reload;
 my $many = q{
@@ -387,7 +424,7 @@ value(sprintf $many, 1000);
 nothing_left('a thousand runs', $segments);
 is(value('SELECT sum(allocated_size) FROM pg_shmem_allocations'), $memory, 'a thousand runs: shared memory is what it was');
 
-# 10. overhead
+# 11. overhead
 my $ms = value(q{
 	CREATE TEMP TABLE took (ms float);
 	DO $$

@@ -72,7 +72,6 @@ TABLE seen;
 DROP TRIGGER late ON item;
 
 -- an error comes whole, and ends the run
-\set VERBOSITY verbose
 CREATE FUNCTION fails() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'it failed' USING ERRCODE = 'XX123', DETAIL = 'the detail', HINT = 'the hint', CONSTRAINT = 'c', TABLE = 't';
@@ -87,7 +86,6 @@ EXCEPTION WHEN OTHERS THEN
         context = PG_EXCEPTION_CONTEXT, name = CONSTRAINT_NAME, relation = TABLE_NAME;
     RAISE INFO '%', concat_ws(E'\n', state, message, detail, hint, name, relation, context);
 END $$;
-\set VERBOSITY default
 SELECT * FROM elt.run_parallel(ARRAY['SELECT 1/0']);
 SELECT elt.run_parallel(ARRAY['SELECT zero FROM nothing']);
 -- or not
@@ -176,6 +174,16 @@ RESET statement_timeout;
 SET elt.max_snapshot_age = 1;
 SELECT elt.run_parallel(ARRAY['SELECT pg_sleep(100)'], same_snapshot => true);
 RESET elt.max_snapshot_age;
+
+-- reading by itself it cannot write either, but can afterwards
+SET elt.max_workers_per_role = 0;
+SELECT elt.run_parallel(ARRAY['INSERT INTO counted VALUES (5)'], read_only => true);
+SELECT command, state, error FROM elt.run_parallel(ARRAY['INSERT INTO counted VALUES (5)', 'SELECT 1'], read_only => true, keep_going => true);
+BEGIN;
+SELECT state FROM elt.run_parallel(ARRAY['SELECT 1'], read_only => true);
+INSERT INTO counted VALUES (6);
+COMMIT;
+RESET elt.max_workers_per_role;
 
 -- what it cost
 SELECT command, buffers_hit > 0 AS hit, wal_bytes > 0 AS wal, temp_bytes > 0 AS temp, user_ms + system_ms > 0 AS cpu, elapsed_ms > 0 AS elapsed

@@ -16,7 +16,6 @@
 #include "utils/snapmgr.h"
 
 #include "base/attempt.h"
-#include "base/secctx.h"
 #include "worker/pool.h"
 
 typedef struct Serial
@@ -58,15 +57,17 @@ work(void *arg)
 		.in_leader = true
 	};
 	int			settings = NewGUCNestLevel();
+	bool		read_only = XactReadOnly;
 	ErrorContextCallback tell = {error_context_stack, tell_task, (void *) task};
 
 	error_context_stack = &tell;
-	if (options->transactions == ELT_TASKS_READ)
-		elt_pin_setting("transaction_read_only", "on");
+	/* an abort puts it back as well */
+	XactReadOnly = XactReadOnly || options->transactions == ELT_TASKS_READ;
 	push_snapshot(options);
 	elt_task_handler(options->handler) (&run);
 	PopActiveSnapshot();
 	AtEOXact_GUC(false, settings);
+	XactReadOnly = read_only;
 	error_context_stack = tell.previous;
 	CommandCounterIncrement();
 }

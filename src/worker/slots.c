@@ -18,8 +18,8 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "storage/lock.h"
 
+#include "base/compat.h"
 #include "worker/pool.h"
 
 /* in place of the OID of a catalog; the database of these locks is 0 */
@@ -77,7 +77,7 @@ elt_slots_drop(void)
 	while (ntaken > 0)
 	{
 		ntaken--;
-		if (LockHeldByMe(&taken[ntaken], ExclusiveLock))
+		if (elt_lock_held(&taken[ntaken], ExclusiveLock))
 			LockRelease(&taken[ntaken], ExclusiveLock, true);
 	}
 }
@@ -108,7 +108,7 @@ elt_slots_keep(const EltLimits *limits)
 	EltScope	full;
 
 	for (int i = 0; i < ntaken; i++)
-		if (!LockHeldByMe(&taken[i], ExclusiveLock))
+		if (!elt_lock_held(&taken[i], ExclusiveLock))
 		{
 			elt_slots_drop();
 			return elt_slots_take(limits, &full);
@@ -215,7 +215,7 @@ release_shared(Oid class, EltShare *share, EltScope scope)
 	LOCKTAG		tag;
 
 	set_tag(&tag, class, &share->limits, scope, 0);
-	if (LockHeldByMe(&tag, ShareLock))
+	if (elt_lock_held(&tag, ShareLock))
 		LockRelease(&tag, ShareLock, true);
 }
 

@@ -182,6 +182,33 @@ $session->{handle}->kill_kill;
 wait_for("SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'leader'", 'end of the leader');
 nothing_left('the client is gone', $segments);
 
+# the leader cannot answer, being stopped: workers keep its statement_timeout by themselves
+$session = start_session('leader', "SET statement_timeout = '1s';\n$one_busy");
+my @stopped = working(2);
+my $stopped = pid_of('leader');
+kill 'STOP', $stopped;
+wait_for(qq{SELECT count(*) = 0 $workers AND state = 'active' AND backend_xmin IS NOT NULL}, 'end of the tasks');
+pass('leader stopped: the tasks end by themselves');
+kill 'CONT', $stopped;
+like(finish($session)->{err}, qr/57014: canceling statement due to statement timeout/, 'leader stopped: the error is the same');
+nothing_left('leader stopped', $segments);
+
+# a large error, and more notices than a queue holds, while the leader is cancelled
+is(value(q{SELECT length(error) FROM elt.run_parallel(ARRAY[$$DO 'BEGIN RAISE EXCEPTION ''%'', repeat(''x'', 1000000); END'$$], keep_going => true)}), '1000000', 'a large error');
+$session = start_session('leader', q{
+	SET client_min_messages = error;
+	SET statement_timeout = '500ms';
+	SELECT elt.run_parallel(array_fill($$DO 'BEGIN LOOP RAISE NOTICE ''%'', repeat(''x'', 1000); END LOOP; END'$$::text, ARRAY[2]));});
+like(finish($session)->{err}, qr/57014: canceling statement due to statement timeout/, 'workers that send while the leader ends');
+nothing_left('workers that send while the leader ends', $segments);
+
+# a role that may not log in, taken on by SET SESSION AUTHORIZATION: before 17 no worker can be had for it, which is no error
+value('CREATE ROLE nologin');
+my ($status, $out, $err) = $node->psql('postgres', q{SET SESSION AUTHORIZATION nologin; SELECT state FROM elt.run_parallel(ARRAY['SELECT 1'])});
+is("$status $out", '0 done', 'a role that cannot log in');
+is($node->safe_psql('postgres', q{SET SESSION AUTHORIZATION bounded; SELECT count(*), min(worker) FROM elt.run_parallel(ARRAY[
+	'DO $$ BEGIN IF session_user <> ''bounded'' THEN RAISE ''%'', session_user; END IF; END $$', 'SELECT 1'])}), '2|1', 'SET SESSION AUTHORIZATION');
+
 # 3. a worker that is ended
 $session = start_session('leader', $two_long);
 my @pids = working(2);
@@ -318,7 +345,7 @@ $node->append_conf('postgresql.conf', "elt.max_workers = 20\n");
 $node->reload;
 push @long, start_session('leader3', q{SELECT count(*) FROM elt.run_parallel(commands('long', 4, 100));});
 wait_for(qq{SELECT count(*) >= 5 $workers}, 'all of max_worker_processes');
-my ($status, $out, $err) = $node->psql('postgres', q{SELECT count(*), max(worker) FROM elt.run_parallel(commands('alone', 4, 0.01))});
+($status, $out, $err) = $node->psql('postgres', q{SELECT count(*), max(worker) FROM elt.run_parallel(commands('alone', 4, 0.01))});
 is($status, 0, 'max_worker_processes used up: no error');
 like($out, qr/^4\|[01]$/, 'max_worker_processes used up: the session does it');
 like($err, qr/no background worker is free/, 'max_worker_processes used up: said so');
@@ -440,6 +467,20 @@ my $ms = value(q{
 	SELECT min(ms) FROM took});
 note("1000 tasks: $ms ms");
 cmp_ok($ms, '<', 100, 'a thousand small tasks cost less than 0.1 ms each');
+
+# 12. the server is shut down
+for my $mode ('fast', 'immediate')
+{
+	$session = start_session('leader', $one_busy);
+	working(2);
+	my $since = time;
+	$node->stop($mode);
+	cmp_ok(time - $since, '<', 20, "$mode shutdown");
+	finish($session);
+	$node->start;
+	wait_until_up();
+}
+is(value(q{SELECT count(*) FROM elt.run_parallel(ARRAY['SELECT 1', 'SELECT 2'])}), '2', 'after a shutdown');
 
 $node->stop;
 unlike(slurp_file($node->logfile), qr/TRAP: |runtime error: |PANIC: /, 'no process has crashed by itself');

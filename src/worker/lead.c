@@ -207,13 +207,15 @@ drain(EltPool *pool, int number)
 	}
 }
 
-/* A worker has not become ready, or has given up without a task. */
+/* A worker has not become ready. The next one would not either, where the reason is not one that passes. */
 static void
-start_failed(EltPool *pool, const char *why)
+start_failed(EltPool *pool, const ErrorData *fatal)
 {
 	pool->failed_starts++;
+	if (fatal != NULL && !elt_task_transient(fatal->sqlerrcode, false))
+		pool->failed_starts = START_TRIES;
 	pool->next_start = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), START_PAUSE);
-	pool->result.limited_by = why;
+	pool->result.limited_by = fatal != NULL ? psprintf("a worker could not start: %s", fatal->message) : "a worker could not start";
 }
 
 /* A worker's process is over: what became of its task, and is it a failure? */
@@ -238,7 +240,7 @@ worker_ended(EltPool *pool, int number)
 		task_lost(pool, task - 1, number, error);
 	}
 	else if (worker->end == 0 && !worker->ready)
-		start_failed(pool, worker->fatal != NULL ? psprintf("a worker could not start: %s", worker->fatal->message) : "a worker could not start");
+		start_failed(pool, worker->fatal);
 	pfree(worker->handle);
 	worker->handle = NULL;
 	pool->next_look = 0;

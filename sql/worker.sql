@@ -146,7 +146,7 @@ SET elt.cpu_count = 1;
 SELECT count(DISTINCT worker) FROM elt.run_parallel(ARRAY['SELECT pg_sleep(0.05)', 'SELECT pg_sleep(0.05)'], workers => 2);
 SELECT count(DISTINCT worker) FROM elt.run_parallel(ARRAY['SELECT pg_sleep(0.05)', 'SELECT pg_sleep(0.05)']);
 SET elt.cpu_count = 4;
-SELECT count(DISTINCT worker) FROM elt.run_parallel(ARRAY['SELECT pg_sleep(0.2)', 'SELECT pg_sleep(0.2)', 'SELECT pg_sleep(0.2)']);
+SELECT count(DISTINCT worker) FROM elt.run_parallel(ARRAY['SELECT pg_sleep(1)', 'SELECT pg_sleep(1)', 'SELECT pg_sleep(1)']);
 
 -- a lock of the session itself
 SET deadlock_timeout = '50ms';

@@ -206,8 +206,8 @@ nothing_left('workers that send while the leader ends', $segments);
 value('CREATE ROLE nologin');
 my ($status, $out, $err) = $node->psql('postgres', q{SET SESSION AUTHORIZATION nologin; SELECT state FROM elt.run_parallel(ARRAY['SELECT 1'])});
 is("$status $out", '0 done', 'a role that cannot log in');
-is($node->safe_psql('postgres', q{SET SESSION AUTHORIZATION bounded; SELECT count(*), min(worker) FROM elt.run_parallel(ARRAY[
-	'DO $$ BEGIN IF session_user <> ''bounded'' THEN RAISE ''%'', session_user; END IF; END $$', 'SELECT 1'])}), '2|1', 'SET SESSION AUTHORIZATION');
+is($node->safe_psql('postgres', q{SET SESSION AUTHORIZATION bounded; SELECT count(*), min(worker) > 0 FROM elt.run_parallel(ARRAY[
+	'DO $$ BEGIN IF session_user <> ''bounded'' THEN RAISE ''%'', session_user; END IF; END $$', 'SELECT 1'])}), '2|t', 'SET SESSION AUTHORIZATION');
 
 # 3. a worker that is ended
 $session = start_session('leader', $two_long);
@@ -426,8 +426,8 @@ like(finish($session)->{err}, qr/57014: canceling statement due to user request/
 value('SELECT pg_cancel_backend(' . pid_of('holder') . ')');
 finish($held);
 is(value(q{SET deadlock_timeout = '50ms'; SELECT count(*), max(attempts) >= 2 FROM elt.run_parallel(ARRAY[
-	'UPDATE item SET id = id WHERE id = 1; SELECT pg_sleep(0.3); UPDATE item SET id = id WHERE id = 2',
-	'UPDATE item SET id = id WHERE id = 2; SELECT pg_sleep(0.3); UPDATE item SET id = id WHERE id = 1'], workers => 2, retries => 3)}), '2|t', 'a deadlock of two workers');
+	'UPDATE item SET id = id WHERE id = 1; SELECT pg_sleep(1); UPDATE item SET id = id WHERE id = 2',
+	'UPDATE item SET id = id WHERE id = 2; SELECT pg_sleep(1); UPDATE item SET id = id WHERE id = 1'], workers => 2, retries => 3)}), '2|t', 'a deadlock of two workers');
 nothing_left('retries');
 
 # 10. a thousand runs, some of which fail

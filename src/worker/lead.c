@@ -335,7 +335,7 @@ elt_pool_check_age(EltPool *pool)
 void
 elt_pool_show_progress(EltPool *pool)
 {
-	int64		rows = pool->rows_finished;
+	int64		rows = pool->rows_finished + pool->rows_current;
 	int			working = 0;
 
 	if (pool->wire != NULL)

@@ -255,7 +255,7 @@ attempt(int number, EltTaskCounts *counts)
 {
 	ErrorData  *volatile error = NULL;
 
-	elt_task_begin(&task, &elt_wire_workers(wire)[place]);
+	elt_task_begin(&task, &elt_wire_workers(wire)[place], NULL);
 	PG_TRY();
 	{
 		do_task(number);

@@ -148,6 +148,7 @@ typedef struct EltCurrent
 {
 	struct EltCurrent *outer;	/* of a handler that leads a run, alone */
 	EltWireWorker *live;		/* NULL: the leader alone */
+	struct EltPool *pool;		/* NULL: a worker */
 	uint64		rows_before;	/* of the worker's earlier tasks */
 	uint64		bytes_before;
 	int64		rows;
@@ -184,6 +185,7 @@ typedef struct EltPool
 	double		weight;			/* of all tasks, and of those */
 	double		weight_finished;
 	int64		rows_finished;	/* by the leader itself */
+	int64		rows_current;	/* of a task that it does now */
 
 	dsm_segment *segment;
 	EltWire    *wire;			/* NULL: no workers */
@@ -250,7 +252,7 @@ extern void elt_serial_rest(EltPool *pool);
 
 /* task.c */
 extern EltTaskHandler elt_task_handler(const char *name);
-extern void elt_task_begin(EltCurrent *task, EltWireWorker *live);
+extern void elt_task_begin(EltCurrent *task, EltWireWorker *live, EltPool *pool);
 extern void elt_task_end(EltCurrent *task, EltTaskCounts *counts);
 extern void elt_task_forget(EltCurrent *task, EltTaskCounts *counts);
 extern void elt_task_free(EltCurrent *task);

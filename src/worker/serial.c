@@ -87,7 +87,7 @@ attempt(Serial *serial, EltTask *task, bool subtransaction)
 	volatile bool done = false;
 	MemoryContext old = CurrentMemoryContext;
 
-	elt_task_begin(&current, NULL);
+	elt_task_begin(&current, NULL, serial->pool);
 	PG_TRY();
 	{
 		if (subtransaction)
@@ -144,6 +144,7 @@ elt_serial_task(EltPool *pool, int number)
 		elt_task_backoff(task->attempts);
 	}
 	task->state = done ? ELT_TASK_DONE : ELT_TASK_FAILED;
+	pool->rows_current = 0;
 	pool->rows_finished += task->counts.rows;
 	elt_pool_task_ended(pool, number);
 	elt_pool_show_progress(pool);

@@ -190,7 +190,17 @@ SELECT command, buffers_hit > 0 AS hit, wal_bytes > 0 AS wal, temp_bytes > 0 AS 
 FROM elt.run_parallel(ARRAY['INSERT INTO item SELECT i FROM generate_series(10001, 20000) i', 'SELECT count(*) FROM (SELECT i FROM generate_series(1, 200000) i ORDER BY 1 DESC OFFSET 10) s'],
     workers => 2);
 
+-- results, and the order in which commands begin
+SELECT command, rows, result FROM elt.run_parallel(ARRAY['SELECT i * 10, i FROM generate_series(1, 3) i', 'SELECT NULL::int', 'SELECT 1 WHERE false', 'SELECT', 'SELECT 1; SELECT ''last''',
+    'INSERT INTO counted VALUES (88) RETURNING n + 1', 'EXPLAIN (COSTS OFF) SELECT 1', 'SET my.setting = 1', 'VALUES (''ä'')']);
+SELECT length(result), right(result, 1) FROM elt.run_parallel(ARRAY['SELECT ''x'' || repeat(''ä'', 10000)']);
+CREATE TABLE begun (id serial, n int);
+SELECT count(*) FROM elt.run_parallel(array(SELECT format('INSERT INTO worker.begun (n) VALUES (%s)', i) FROM generate_series(1, 6) i), workers => 1, weights => ARRAY[2, NULL, 1e9, 2, 0.5, 3]);
+SELECT string_agg(n::text, ' ' ORDER BY id) FROM begun;
+
 -- arguments
+SELECT elt.run_parallel(ARRAY['SELECT 1'], weights => ARRAY[1, 2]);
+SELECT elt.run_parallel(ARRAY['SELECT 1'], weights => ARRAY['NaN'::float]);
 SELECT elt.run_parallel(NULL);
 SELECT elt.run_parallel(ARRAY['SELECT 1', NULL]);
 SELECT elt.run_parallel(ARRAY['SELECT 1'], workers => 0);

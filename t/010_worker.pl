@@ -239,6 +239,16 @@ is(scalar(grep { process_is_there($_) } @pids), 0, 'worker killed: the other one
 is(value(q{SELECT count(*) FROM elt.run_parallel(commands('after', 2, 0))}), '2', 'worker killed: the next run');
 nothing_left('worker killed');
 
+# just before it commits
+my $control = start_session('control', "SELECT pg_advisory_lock(0, hashtext('worker-done'));\nSELECT 'stop here', pg_sleep(600);\n");
+wait_for(q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE '%stop here%' AND application_name = 'control'}, 'a stop');
+$session = start_session('leader', q{SET elt.debug_points = 'worker-done'; SELECT count(*) FROM elt.run_parallel(commands('long', 2, 0));});
+wait_for(qq{SELECT count(*) = 2 $workers AND wait_event = 'advisory'}, 'two stopped workers');
+kill 'KILL', (working(2))[0];
+finish($_) for $session, $control;
+wait_until_up();
+is(value(q{SELECT count(*) FROM done WHERE run = 'long'}), '0', 'worker killed before it commits: nothing');
+
 $session = start_session('leader', $one_busy);
 @pids = working(2);
 kill 'KILL', pid_of('leader');
@@ -390,6 +400,12 @@ my $progress = 'SELECT node, phase, tasks_done, tasks_total, workers, snapshot_a
 is($node->safe_psql('postgres', $progress, extra_params => [ '-U', 'bounded' ]), '|running tasks|0|3|1|t', 'elt.progress');
 is($node->safe_psql('postgres', $progress, extra_params => [ '-U', 'stranger' ]), '', 'elt.progress, by a stranger');
 is(value("SELECT application_name $workers"), 'elt parallel command 1/3', 'application_name');
+value('SELECT pg_cancel_backend(' . pid_of('leader') . ')');
+finish($session);
+
+$session = start_session('leader', q{SELECT count(*) FROM elt.run_parallel(ARRAY['SELECT 1', 'SELECT pg_sleep(100)'], weights => ARRAY[3, 1]);});
+wait_for('SELECT tasks_done = 1 AND rows_done = 1 AND rows_per_second > 0 AND eta > interval \'0\' FROM elt.progress', 'progress by weight');
+pass('elt.progress: rows a second, and when it will be over');
 value('SELECT pg_cancel_backend(' . pid_of('leader') . ')');
 finish($session);
 

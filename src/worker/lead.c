@@ -126,32 +126,42 @@ to_server(char *string)
 	return string == NULL ? NULL : pg_client_to_server(string, strlen(string));
 }
 
-/* What a worker reported by ereport: notices, and what it dies of. */
-static void
-report_message(EltPool *pool, EltWorker *worker, StringInfo message)
+/* What a worker reported by ereport, in the current memory context. */
+static ErrorData *
+parse_report(const char *data, Size size)
 {
 	ErrorData  *error = palloc(sizeof(ErrorData));
+	StringInfoData message;
 
-	pq_parse_errornotice(message, error);
+	initStringInfo(&message);
+	appendBinaryStringInfo(&message, data, size);
+	pq_parse_errornotice(&message, error);
 	error->assoc_context = CurrentMemoryContext;
 	error->message = to_server(error->message);
 	error->detail = to_server(error->detail);
 	error->hint = to_server(error->hint);
 	error->context = to_server(error->context);
-	if (error->elevel < ERROR)
-	{
-		ThrowErrorData(error);
-		return;
-	}
-	error->elevel = ERROR;
-	worker->fatal = error;
+	return error;
+}
+
+/* Notices are for the client; there may be many. */
+static void
+pass_notice(const char *data, Size size)
+{
+	MemoryContext mine = AllocSetContextCreate(CurrentMemoryContext, "elt notice", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(mine);
+	ErrorData  *notice = parse_report(data, size);
+
+	if (notice->elevel < ERROR)
+		ThrowErrorData(notice);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(mine);
 }
 
 static void
 handle_message(EltPool *pool, int number, char *data, Size size)
 {
 	EltWorker  *worker = &pool->workers[number];
-	StringInfoData message;
 
 	switch (data[0])
 	{
@@ -169,10 +179,12 @@ handle_message(EltPool *pool, int number, char *data, Size size)
 				pool->next_start = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_EVERY);
 			break;
 		case 'E':
+			/* what it dies of */
+			worker->fatal = parse_report(data + 1, size - 1);
+			worker->fatal->elevel = ERROR;
+			break;
 		case 'N':
-			initStringInfo(&message);
-			appendBinaryStringInfo(&message, data + 1, size - 1);
-			report_message(pool, worker, &message);
+			pass_notice(data + 1, size - 1);
 			break;
 		default:
 			/* what else the protocol has is for nobody here */

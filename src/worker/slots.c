@@ -281,13 +281,15 @@ elt_share_surplus(EltShare *share, int mine)
 int
 elt_cpus(void)
 {
-	cpu_set_t	set;
 	int			n = 0;
+#ifdef CPU_COUNT
+	cpu_set_t	set;
 
-	if (elt_cpu_count > 0)
-		return elt_cpu_count;
 	if (sched_getaffinity(0, sizeof(set), &set) == 0)
 		n = CPU_COUNT(&set);
+#endif
+	if (elt_cpu_count > 0)
+		return elt_cpu_count;
 	if (n <= 0)
 		n = (int) sysconf(_SC_NPROCESSORS_ONLN);
 	return Max(n, 1);

@@ -111,6 +111,12 @@ TABLE counted;
 TRUNCATE counted;
 SELECT state FROM elt.run_parallel(ARRAY['INSERT INTO item VALUES (5000)', 'INSERT INTO counted SELECT count(*) FROM item WHERE id = 5000'], workers => 1);
 TABLE counted;
+BEGIN;
+SELECT now() AS began \gset
+SELECT bool_and(result = :'began') AS same, max(worker) > 0 AS by_workers
+FROM elt.run_parallel(ARRAY['SELECT now(), pg_sleep(0.1)', 'SELECT now(), pg_sleep(0.1)', 'SELECT now()'], workers => 2, same_snapshot => true);
+SELECT count(DISTINCT result), min(result::timestamptz) > now() AS later FROM elt.run_parallel(ARRAY['SELECT now(), pg_sleep(0.01)', 'SELECT now(), pg_sleep(0.01)'], workers => 1);
+COMMIT;
 -- an update of what was changed since is a serialization failure, which is not tried again
 SELECT command, state, attempts, sqlstate FROM elt.run_parallel(ARRAY['UPDATE item SET v = ''x'' WHERE id = 1', 'UPDATE item SET v = ''y'' WHERE id = 1'],
     workers => 1, same_snapshot => true, keep_going => true, retries => 2);

@@ -333,6 +333,10 @@ sleep 0.3;
 is(value("SELECT count(*) $workers"), '1', 'elt.max_workers_per_role by ALTER ROLE');
 value('SELECT pg_cancel_backend(' . pid_of('leader') . ')');
 finish($session);
+# the limit is not the role's to change, not even before the library is loaded that knows it
+($status, $out, $err) = $node->psql('postgres', q{SET elt.max_workers_per_role = 4; SELECT count(DISTINCT worker) FROM elt.run_parallel(commands('bounded', 4, 0.1)); SHOW elt.max_workers_per_role},
+	extra_params => [ '-U', 'bounded' ]);
+is($out, "1\n1", 'elt.max_workers_per_role cannot be set by the role');
 value('ALTER DATABASE postgres SET elt.max_workers_per_database = 2');
 $session = start_session('leader', q{SELECT count(*) FROM elt.run_parallel(commands('long', 4, 100));});
 working(2);

@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "access/parallel.h"
 #include "access/xact.h"
 #include "libpq/pqmq.h"
 #include "lib/stringinfo.h"
@@ -184,6 +185,18 @@ take_slots(void)
 	return false;
 }
 
+/* now() is part of what the tasks see: the same for all of them. */
+static void
+share_timestamps(void)
+{
+	/* made for the server's own parallel workers, as it asserts */
+	int			number = ParallelWorkerNumber;
+
+	ParallelWorkerNumber = 0;
+	SetParallelStartTimestamps(wire->transaction_start, wire->statement_start);
+	ParallelWorkerNumber = number;
+}
+
 static void
 begin_transaction(void)
 {
@@ -199,7 +212,10 @@ begin_transaction(void)
 	 * in the caches is made invalid by its snapshot.
 	 */
 	if (wire->share_snapshot)
+	{
+		share_timestamps();
 		RestoreTransactionSnapshot(RestoreSnapshot(elt_wire_at(wire, char, wire->snapshot)), wire->leader);
+	}
 }
 
 /* Whatever role the last task has left: its SET ROLE, undone, ends at the session's user. */

@@ -70,6 +70,8 @@ typedef struct EltWire
 	int			leader_pid;
 	PGPROC	   *leader;
 	int64		run;
+	TimestampTz transaction_start;	/* the leader's */
+	TimestampTz statement_start;
 	TimestampTz deadline;		/* of the leader's statement; 0: none */
 	int			lock_timeout;	/* ms */
 	int			work_mem;		/* kB */

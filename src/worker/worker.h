@@ -118,7 +118,7 @@ typedef struct EltPoolResult
  * its SQLSTATE, detail, hint and context, and the task's label. Tasks that have committed stay so.
  *
  * Settings that a handler changes are undone after it; so is a role that it takes on. work_mem is the worker's part of the leader's, and plans use no
- * parallel workers. now() is when the worker's transaction began.
+ * parallel workers. With a shared snapshot now() is the leader's.
  *
  * Locks: the leader must not hold one that a task needs: found after deadlock_timeout (40P01), or ended by the workers' lock_timeout.
  */

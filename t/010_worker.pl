@@ -258,12 +258,15 @@ is(scalar(grep { process_is_there($_) } @pids), 0, 'leader killed: its workers a
 is(value(q{SELECT count(*) FROM elt.run_parallel(commands('after', 2, 0))}), '2', 'leader killed: the next run');
 nothing_left('leader killed');
 
-for my $run ([ $two_long, 'sleeping' ], [ $one_busy, 'busy' ])
+for my $run ([ $two_long, 'sleeping', 0 ], [ $one_busy, 'busy', 0 ], [ $one_busy, 'orphaned', 1 ])
 {
-	my ($script, $kind) = @$run;
+	my ($script, $kind, $leader_too) = @$run;
 	$session = start_session('leader', $script);
-	@pids = (working(2), pid_of('leader'));
+	@pids = working(2);
+	unshift @pids, pid_of('leader');
 	$node->kill9;
+	# nobody is left who could tell them
+	kill 'KILL', $pids[0] if $leader_too;
 	my $since = time;
 	while (time - $since < 60 && grep { process_is_there($_) } @pids)
 	{

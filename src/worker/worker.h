@@ -19,7 +19,7 @@ typedef struct EltTaskCounts
 	double		user_ms;
 	double		system_ms;
 	double		elapsed_ms;
-}			EltTaskCounts;
+} EltTaskCounts;
 
 typedef enum EltTaskState
 {
@@ -27,7 +27,7 @@ typedef enum EltTaskState
 	ELT_TASK_RUNNING,
 	ELT_TASK_DONE,
 	ELT_TASK_FAILED
-}			EltTaskState;
+} EltTaskState;
 
 typedef struct EltTask
 {
@@ -49,7 +49,7 @@ typedef struct EltTask
 								 * palloc'd */
 	Size		result_size;
 	ErrorData  *error;			/* ELT_TASK_FAILED */
-}			EltTask;
+} EltTask;
 
 /* What a handler sees. It runs in a transaction, as the pool's role, with the pool's settings and, where there is one, its snapshot active. */
 typedef struct EltTaskRun
@@ -60,9 +60,9 @@ typedef struct EltTaskRun
 	const void *shared;			/* what is the same for all tasks */
 	Size		shared_size;
 	bool		in_leader;		/* serial: in the caller's own transaction */
-}			EltTaskRun;
+} EltTaskRun;
 
-typedef void (*EltTaskHandler) (EltTaskRun * run);
+typedef void (*EltTaskHandler) (EltTaskRun *run);
 
 /* When the library is loaded: a handler under a name, so that a worker, where the library may be at another address, finds it. */
 extern void elt_worker_register(const char *name, EltTaskHandler handler);
@@ -77,7 +77,7 @@ typedef enum EltTaskTransactions
 	ELT_TASKS_READ,				/* one read-only transaction a worker */
 	ELT_TASKS_COMMIT			/* a transaction each, committed when the
 								 * handler returns */
-}			EltTaskTransactions;
+} EltTaskTransactions;
 
 typedef struct EltPoolOptions
 {
@@ -93,13 +93,13 @@ typedef struct EltPoolOptions
 	bool		keep_going;		/* do the other tasks although one failed, and
 								 * return; else the first error is raised,
 								 * after all have stopped */
-	int			retries;		/* of a task, for transient errors only, and
-								 * not with a shared snapshot */
-	void		(*done) (EltTask * task, void *arg);	/* in the leader, as
-														 * tasks end; may be
-														 * NULL */
+	int			retries;		/* of a task, for transient errors only; with
+								 * a shared snapshot not for serialization
+								 * failures, which need another one */
+	void		(*done) (EltTask *task, void *arg); /* in the leader, as tasks
+													 * end; may be NULL */
 	void	   *arg;
-}			EltPoolOptions;
+} EltPoolOptions;
 
 typedef struct EltPoolResult
 {
@@ -107,18 +107,25 @@ typedef struct EltPoolResult
 	const char *limited_by;		/* why they are fewer than asked for, for
 								 * people; NULL: they are not */
 	int			failed;
-}			EltPoolResult;
+} EltPoolResult;
 
 /*
  * Do the tasks as the current user; returns when no worker is left. With a snapshot to share, the caller's transaction must not have an xid: else, and where no
- * worker can be had, the leader does the tasks itself, in the caller's transaction (EltTaskRun.in_leader).
+ * worker can be had, the leader does the tasks itself, in the caller's transaction (EltTaskRun.in_leader), where each sees what those before it have written.
+ * That may happen to some of the tasks only. What is in `tasks` afterwards is in the memory context of the call.
  *
  * Cancelling the leader, or its end, ends the workers before the leader's transaction is over. A worker's error is raised in the leader with
- * its SQLSTATE, detail, hint and context, and the task's label.
+ * its SQLSTATE, detail, hint and context, and the task's label. Tasks that have committed stay so.
  *
- * Locks: the leader must not hold one that a task needs, for no deadlock detector sees it; workers run with a lock_timeout.
+ * Settings that a handler changes are undone after it; so is a role that it takes on. work_mem is the worker's part of the leader's, and plans use no
+ * parallel workers. With a shared snapshot now() is the leader's.
+ *
+ * Locks: the leader must not hold one that a task needs: found after deadlock_timeout (40P01), or ended by the workers' lock_timeout.
  */
-extern EltPoolResult elt_pool_run(const EltPoolOptions * options, EltTask * tasks, int ntasks);
+extern EltPoolResult elt_pool_run(const EltPoolOptions *options, EltTask *tasks, int ntasks);
+
+/* When the library is loaded, before elt_guc_init: the settings. */
+extern void elt_worker_init(void);
 
 /* How many workers a run that could use `wanted` would get now, and why not more. */
 extern int	elt_pool_available(int wanted, const char **limited_by);

@@ -220,6 +220,7 @@ extern ErrorData *elt_wire_get_error(const char *from, Size size);
 /* slots.c */
 extern void elt_limits_now(EltLimits *limits);
 extern bool elt_slots_take(const EltLimits *limits, EltScope *full);
+extern bool elt_slots_reserve(const EltLimits *limits, LOCKTAG *locks, int *n);
 extern bool elt_slots_keep(const EltLimits *limits);
 extern void elt_slots_drop(void);
 extern bool elt_slots_free(const EltLimits *limits, EltScope *full);

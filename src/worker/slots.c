@@ -57,15 +57,21 @@ elt_limit_text(const EltLimits *limits, EltScope scope)
 	return psprintf("%s is %d", names[scope], limits->limit[scope]);
 }
 
-/* One slot of a scope; false: all are taken. */
+/* One slot of a scope, for the session or for its transaction; false: all are taken. */
 static bool
-take(const EltLimits *limits, EltScope scope, LOCKMODE mode, LOCKTAG *tag)
+take(const EltLimits *limits, EltScope scope, LOCKMODE mode, bool session, LOCKTAG *tag)
 {
 	for (int i = 0; i < limits->limit[scope]; i++)
 	{
+		LockAcquireResult result;
+
 		set_tag(tag, CLASS_SLOT, limits, scope, i);
-		if (LockAcquire(tag, mode, true, true) != LOCKACQUIRE_NOT_AVAIL)
+		result = LockAcquire(tag, mode, session, true);
+		if (result == LOCKACQUIRE_OK)
 			return true;
+		/* this session's own, of another reservation */
+		if (result == LOCKACQUIRE_ALREADY_HELD)
+			LockRelease(tag, mode, session);
 	}
 	return false;
 }
@@ -90,7 +96,7 @@ elt_slots_take(const EltLimits *limits, EltScope *full)
 	{
 		if (limits->limit[scope] < 0)
 			continue;
-		if (!take(limits, scope, ExclusiveLock, &taken[ntaken]))
+		if (!take(limits, scope, ExclusiveLock, true, &taken[ntaken]))
 		{
 			elt_slots_drop();
 			*full = scope;
@@ -98,6 +104,28 @@ elt_slots_take(const EltLimits *limits, EltScope *full)
 		}
 		ntaken++;
 	}
+	return true;
+}
+
+/* In any session, until its transaction ends: a slot of each scope that has a limit, added to *n locks; or none of them. */
+bool
+elt_slots_reserve(const EltLimits *limits, LOCKTAG *locks, int *n)
+{
+	int			got = 0;
+
+	for (int scope = 0; scope < ELT_SCOPES; scope++)
+	{
+		if (limits->limit[scope] < 0)
+			continue;
+		if (!take(limits, scope, ExclusiveLock, false, &locks[got]))
+		{
+			while (got > 0)
+				LockRelease(&locks[--got], ExclusiveLock, false);
+			return false;
+		}
+		got++;
+	}
+	*n += got;
 	return true;
 }
 
@@ -128,7 +156,7 @@ elt_slots_free(const EltLimits *limits, EltScope *full)
 			continue;
 
 		/* Share: two leaders who look do not meet */
-		if (!take(limits, scope, ShareLock, &tag))
+		if (!take(limits, scope, ShareLock, true, &tag))
 		{
 			*full = scope;
 			return false;

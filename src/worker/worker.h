@@ -130,4 +130,19 @@ extern void elt_worker_init(void);
 /* How many workers a run that could use `wanted` would get now, and why not more. */
 extern int	elt_pool_available(int wanted, const char **limited_by);
 
+/* Slots that a parallel query of this session takes from those of other runs. */
+typedef struct EltReserved
+{
+	struct LOCKTAG *locks;
+	int			nlocks;
+	int			guc_nest_level;
+} EltReserved;
+
+/*
+ * Until elt_reserve_end, in the same transaction, parallel queries of this session have as many workers as the limits leave free, at most what
+ * max_parallel_workers_per_gather says; others take them for busy. An error ends it, too.
+ */
+extern void elt_reserve_begin(EltReserved *reserved);
+extern void elt_reserve_end(EltReserved *reserved);
+
 #endif

@@ -278,6 +278,23 @@ elt_run_shard_insert(int64 run, const EltRunShard *shard)
 	CommandCounterIncrement();
 }
 
+/* What is done stays done: the worker has said so, whatever became of it then. */
+static void
+take_counts(EltRunShard *shard, const EltRunShard *from)
+{
+	bool		done = strcmp(shard->state, "done") == 0;
+	EltRunShard before = *shard;
+
+	*shard = *from;
+	if (!done)
+		return;
+	shard->state = before.state;
+	shard->rows = before.rows;
+	shard->bytes = before.bytes;
+	shard->rejected = before.rejected;
+	shard->message = NULL;
+}
+
 /* Replace the shard's row by what `change` makes of it; NULL: by *whole. */
 static void
 update_shard(int64 run, int32 number, const EltRunShard *whole, void (*change) (EltRunShard *shard, void *arg), void *arg)
@@ -297,7 +314,9 @@ update_shard(int64 run, int32 number, const EltRunShard *whole, void (*change) (
 	shard = shard_of_tuple(tuple, RelationGetDescr(rel));
 	if (change != NULL)
 		change(shard, arg);
-	CatalogTupleUpdate(rel, &tuple->t_self, tuple_of_shard(run, whole != NULL ? whole : shard, RelationGetDescr(rel)));
+	else
+		take_counts(shard, whole);
+	CatalogTupleUpdate(rel, &tuple->t_self, tuple_of_shard(run, shard, RelationGetDescr(rel)));
 	systable_endscan(scan);
 	table_close(rel, NoLock);
 	CommandCounterIncrement();

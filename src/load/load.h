@@ -109,6 +109,9 @@ extern bool elt_load_attempt(EltLoadRun *run, EltAttempt work, void *arg, ErrorD
 /* copy.c: bring the target to what the query gives over the whole source. */
 extern void elt_load_copy(EltLoadRun *run);
 
+/* run.c: in transactions of its own, from a procedure that may commit, with a snapshot active: until the load has caught up with what was committed before */
+extern void elt_load_run(const char *name);
+
 /* run.c: what the SQL functions of run.c and define.c share */
 extern EltLoad *elt_load_get(const char *name); /* exists, and the current
 												 * user may act for its owner;

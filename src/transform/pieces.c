@@ -262,12 +262,9 @@ elt_split_shards(const EltSplit *split, Query *query, int workers)
 static void
 append_columns(StringInfo sql, RangeTblEntry *rte)
 {
-	int			attno = 0;
-	ListCell   *lc;
-
-	foreach(lc, rte->eref->colnames)
+	for (int attno = 1; attno <= list_length(rte->eref->colnames); attno++)
 	{
-		char	   *name = get_attname(rte->relid, ++attno, true);
+		char	   *name = get_attname(rte->relid, attno, true);
 		HeapTuple	tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(rte->relid), Int16GetDatum(attno));
 		bool		dropped = !HeapTupleIsValid(tuple) || ((Form_pg_attribute) GETSTRUCT(tuple))->attisdropped;
 

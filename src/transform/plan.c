@@ -23,6 +23,8 @@
 /* up to here, in blocks, nothing is gained by starting workers, unless somebody asks for them */
 #define SMALL_BLOCKS	512
 
+#define MOST_WORKERS	256
+
 const char *
 elt_split_name(EltSplitKind kind)
 {
@@ -74,7 +76,7 @@ elt_transform_workers(EltTransform *transform, const EltSplit *split)
 		return 1;
 	if (transform->workers > 0)
 		return transform->workers;
-	return Max(elt_pool_available(MAX_BACKENDS, &limited_by), 1);
+	return Max(elt_pool_available(MOST_WORKERS, &limited_by), 1);
 }
 
 static EltWay

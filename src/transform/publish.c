@@ -27,6 +27,7 @@
 #include "storage/lmgr.h"
 #include "storage/predicate.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -294,6 +295,8 @@ elt_publish_swap(EltRun *run)
 
 	forboth(lc, run->targets, lc2, run->staging)
 	{
+		if (!OidIsValid(lfirst_oid(lc)))
+			continue;
 		if (get_rel_name(lfirst_oid(lc)) == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -308,5 +311,8 @@ elt_publish_swap(EltRun *run)
 	elt_staging_drop(run);
 	CommandCounterIncrement();
 	foreach(lc, targets)
-		name_toast(lfirst_oid(lc));
+	{
+		if (OidIsValid(lfirst_oid(lc)))
+			name_toast(lfirst_oid(lc));
+	}
 }

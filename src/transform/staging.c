@@ -183,8 +183,11 @@ elt_staging_index_tasks(EltRun *run)
 
 	forboth(lc, run->staging, lc2, run->targets)
 	{
-		Relation	target = table_open(lfirst_oid(lc2), AccessShareLock);
+		Relation	target;
 
+		if (!OidIsValid(lfirst_oid(lc2)))
+			continue;
+		target = table_open(lfirst_oid(lc2), AccessShareLock);
 		foreach(lc3, RelationGetIndexList(target))
 		{
 			EltIndexTask *task = palloc0(sizeof(EltIndexTask));
@@ -202,7 +205,7 @@ elt_staging_index_tasks(EltRun *run)
 
 /* As the owner of the target, because the expressions of an index are his, and reading them may evaluate them. */
 void
-elt_staging_build_index(const EltIndexTask *task)
+elt_staging_build_index(const EltIndexTask *task, bool parallel)
 {
 	EltSecContext context;
 	Relation	staging;
@@ -217,7 +220,7 @@ elt_staging_build_index(const EltIndexTask *task)
 	index = index_open(indexid, AccessExclusiveLock);
 	info = BuildIndexInfo(index);
 	info->ii_Concurrent = false;
-	index_build(staging, index, info, false, false);
+	index_build(staging, index, info, false, parallel);
 	index_close(index, NoLock);
 	table_close(staging, NoLock);
 	CommandCounterIncrement();

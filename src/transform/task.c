@@ -172,7 +172,7 @@ run_index(EltTaskRun *task)
 
 	memcpy(&index, task->data, sizeof(index));
 	elt_debug_point("transform-index");
-	elt_staging_build_index(&index);
+	elt_staging_build_index(&index, task->in_leader);
 }
 
 void

@@ -77,6 +77,9 @@ extern EltPlanOfRun *elt_transform_plan(EltTransform *transform);
 extern int	elt_transform_workers(EltTransform *transform, const EltSplit *split);
 extern const char *elt_split_name(EltSplitKind kind);
 
+/* input.c: are there rows of a relation, or of what belongs to it, that a snapshot (its text) has seen? */
+extern bool elt_transform_has_read(const char *snapshot, Oid relid);
+
 /* run.c: CALL elt.run, in transactions of its own */
 extern void elt_transform_run(const char *name);
 
@@ -94,7 +97,7 @@ extern void elt_staging_create_bag(EltRun *run, EltTransform *transform, Query *
 extern void elt_staging_drop(EltRun *run);	/* and empty the lists */
 extern EltInsertPlace *elt_staging_places(EltRun *run);	/* as many as run->staging */
 extern List *elt_staging_index_tasks(EltRun *run);	/* EltIndexTask */
-extern void elt_staging_build_index(const EltIndexTask *task);
+extern void elt_staging_build_index(const EltIndexTask *task, bool parallel);	/* may the server use parallel workers? */
 
 /* publish.c */
 

@@ -522,7 +522,7 @@ SELECT r.id AS run,
        s.user_ms,
        s.system_ms,
        s.elapsed_ms,
-       coalesce(s.message, CASE WHEN r.state OPERATOR(pg_catalog.=) 'failed' THEN r.message END) AS error
+       CASE WHEN s.shard IS NULL THEN r.message ELSE s.message END AS error
 FROM elt.node_run r
 JOIN elt.node n ON n.id OPERATOR(pg_catalog.=) r.node
 LEFT JOIN elt.run_shard s ON s.run OPERATOR(pg_catalog.=) r.id

@@ -269,6 +269,7 @@ insert_shutdown(DestReceiver *self)
 	if (receiver->routing != NULL)
 		ExecCleanupTupleRouting(receiver->mtstate, receiver->routing);
 	table_close(receiver->rel, NoLock);
+	ExecResetTupleTable(receiver->estate->es_tupleTable, false);
 	FreeExecutorState(receiver->estate);
 	MemoryContextDelete(receiver->context);
 	receiver->sinks = NIL;

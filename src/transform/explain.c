@@ -82,7 +82,7 @@ explain(ReturnSetInfo *result, EltPlanOfRun *plan, bool with_target)
 		split->reason, split->detail, split->hint != NULL ? split->hint : limited_by,
 		shards == NIL ? NULL : elt_statement_generated(transform, split, linitial(shards)));
 	if (split->kind == ELT_SPLIT_PARTIAL)
-		put(result, "combine", "serial", 1, 0, split->reason, "The leader combines what the tasks have left.", NULL, elt_deparse(split->combine));
+		put(result, "combine", "serial", 1, 0, split->reason, "The leader combines what the tasks have left.", NULL, elt_statement_text(split->combine));
 	if (with_target)
 		explain_publish(result, plan);
 }

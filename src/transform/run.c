@@ -344,7 +344,7 @@ make_shared(Work *work, Size *size)
 	EltPlanOfRun *plan = work->plan;
 	EltTransform *transform = work->transform;
 	bool		into_bag = plan->way == ELT_WAY_MOVE || plan->split->kind == ELT_SPLIT_PARTIAL;
-	char	   *sql = plan->split->partial != NULL ? elt_deparse(plan->split->partial) :
+	char	   *sql = plan->split->partial != NULL ? elt_statement_text(plan->split->partial) :
 		into_bag ? transform->query : elt_statement_insert(transform, transform->query);
 	EltTransformShared *shared;
 
@@ -495,7 +495,7 @@ move_bag(Work *work, bool into_shadows)
 {
 	EltSplit   *split = work->plan->split;
 	Oid			bag = linitial_oid(work->run->staging);
-	char	   *sql = elt_statement_over_bag(work->transform, bag, split->combine != NULL ? elt_deparse(split->combine) : NULL);
+	char	   *sql = elt_statement_over_bag(work->transform, bag, split->combine != NULL ? elt_statement_text(split->combine) : NULL);
 	DestReceiver *dest = NULL;
 	EltSecContext context;
 	EltExecCounts counts = {0};

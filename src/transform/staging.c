@@ -203,16 +203,26 @@ elt_staging_index_tasks(EltRun *run)
 	return tasks;
 }
 
+static void
+context_of_index(void *arg)
+{
+	const EltIndexTask *task = arg;
+
+	errcontext("index \"%s\" of the new rows", get_rel_name(task->index));
+}
+
 /* As the owner of the target, because the expressions of an index are his, and reading them may evaluate them. */
 void
 elt_staging_build_index(const EltIndexTask *task, bool parallel)
 {
+	ErrorContextCallback callback = {error_context_stack, context_of_index, unconstify(EltIndexTask *, task)};
 	EltSecContext context;
 	Relation	staging;
 	Relation	index;
 	IndexInfo  *info;
 	Oid			indexid;
 
+	error_context_stack = &callback;
 	elt_become(&context, task->owner);
 	staging = table_open(task->staging, ShareLock);
 	indexid = index_concurrently_create_copy(staging, task->index, get_rel_tablespace(task->index), task->name);
@@ -225,4 +235,5 @@ elt_staging_build_index(const EltIndexTask *task, bool parallel)
 	table_close(staging, NoLock);
 	CommandCounterIncrement();
 	elt_restore(&context);
+	error_context_stack = callback.previous;
 }

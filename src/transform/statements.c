@@ -6,7 +6,7 @@
  *	  task, move				query, or its partial aggregates
  *	  leader, move				INSERT INTO target (columns) SELECT columns FROM (rows of the bag, or what combines them) AS elt_q [ON CONFLICT ...]
  *
- * All names are qualified. Pure functions.
+ * All names are qualified, and text is written under pinned settings. Pure functions.
  */
 #include "postgres.h"
 
@@ -14,9 +14,11 @@
 #include "lib/stringinfo.h"
 #include "nodes/value.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 
 #include "base/query.h"
+#include "base/secctx.h"
 #include "base/sql.h"
 #include "transform/transform.h"
 
@@ -60,6 +62,22 @@ append_on_conflict(StringInfo sql, EltTransform *transform)
 }
 
 char *
+elt_statement_text(Query *query)
+{
+	int			nest = NewGUCNestLevel();
+	char	   *sql;
+
+	elt_pin_sql_settings();
+	elt_pin_setting("quote_all_identifiers", "off");
+	elt_pin_setting("DateStyle", "ISO");
+	elt_pin_setting("IntervalStyle", "postgres");
+	elt_pin_setting("extra_float_digits", "1");
+	sql = elt_deparse(query);
+	AtEOXact_GUC(false, nest);
+	return sql;
+}
+
+char *
 elt_statement_insert(EltTransform *transform, const char *query)
 {
 	StringInfoData sql;
@@ -94,5 +112,5 @@ elt_statement_generated(EltTransform *transform, EltSplit *split, const EltShard
 		query = elt_query_parse("transform", transform->node.name, transform->query, true);
 	if (shard->npieces > 0)
 		elt_split_restrict(query, shard->pieces, shard->npieces);
-	return elt_deparse(query);
+	return elt_statement_text(query);
 }

@@ -88,6 +88,7 @@ extern void elt_transform_init(void);
 
 /* statements.c: SQL */
 extern char *elt_statement_insert(EltTransform *transform, const char *query);	/* INSERT ... SELECT, with ON CONFLICT for upserts */
+extern char *elt_statement_text(Query *query);
 extern char *elt_statement_over_bag(EltTransform *transform, Oid bag, const char *combine); /* the query's rows from what tasks left there */
 extern char *elt_statement_generated(EltTransform *transform, EltSplit *split, const EltShard *shard);	/* for people */
 

@@ -247,6 +247,12 @@ insert_receive(TupleTableSlot *slot, DestReceiver *self)
 	ResetPerTupleExprContext(receiver->estate);
 	sink = sink_of(receiver, route(receiver, &slot));
 	put(receiver, sink, slot);
+	if (receiver->flags & ELT_INSERT_CHECK)
+	{
+		ExecClearTuple(sink->slots[sink->n]);
+		MemoryContextSwitchTo(old);
+		return true;
+	}
 	size = ExecFetchSlotHeapTuple(sink->slots[sink->n], true, NULL)->t_len;
 	sink->n++;
 	sink->bytes += size;

@@ -7,10 +7,12 @@
 /*
  * frozen: the rows are visible to all snapshots, and to all if the transaction is rolled back too: only for a table that nobody else reads, and that is
  * dropped then. new_pages: write to new pages only. indexes: maintain those of the table that is written to.
+ * check: rows are checked and not written.
  */
 #define ELT_INSERT_FROZEN		0x01
 #define ELT_INSERT_NEW_PAGES	0x02
 #define ELT_INSERT_INDEXES		0x04
+#define ELT_INSERT_CHECK		0x08
 
 /* Where the rows of `target`, a table or the leaf of a partitioned one, are written to instead. */
 typedef struct EltInsertPlace

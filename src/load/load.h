@@ -93,9 +93,6 @@ extern char *elt_apply_source(EltLoadRun *run);
 /* quarantine.c: the same, but with on_error 'quarantine' rows that cannot be written are set aside. */
 extern void elt_apply_guarded(EltLoadRun *run, EltLoadRows *rows);
 
-/* Does this error say that a row is bad, rather than the load or the server? */
-extern bool elt_is_row_error(int sqlerrcode);
-
 /* The row that was rejected, with the columns that the source has now; in the current memory context. */
 extern MinimalTuple elt_rejected_tuple(EltLoadRun *run, const EltRejected *rejected);
 

@@ -290,9 +290,9 @@ piece_sql(RangeTblEntry *rte, const EltPiece *piece)
 	appendStringInfo(&sql, " FROM %s%s AS elt_s", rte->inh && (piece->relid == rte->relid || get_rel_relkind(piece->relid) == RELKIND_PARTITIONED_TABLE) ? "" : "ONLY ",
 					 elt_qualified_name(piece->relid));
 	if (piece->lower > 0 || piece->upper != InvalidBlockNumber)
-		appendStringInfo(&sql, " WHERE elt_s.ctid OPERATOR(pg_catalog.>=) '(%u,0)'::pg_catalog.tid", piece->lower);
+		appendStringInfo(&sql, " WHERE elt_s.ctid OPERATOR(pg_catalog.>=) '(%u,%u)'::pg_catalog.tid", piece->lower, piece->lower_offset);
 	if (piece->upper != InvalidBlockNumber)
-		appendStringInfo(&sql, " AND elt_s.ctid OPERATOR(pg_catalog.<) '(%u,0)'::pg_catalog.tid", piece->upper);
+		appendStringInfo(&sql, " AND elt_s.ctid OPERATOR(pg_catalog.<) '(%u,%u)'::pg_catalog.tid", piece->upper, piece->upper_offset);
 	return sql.data;
 }
 

@@ -59,7 +59,8 @@ make_serial(EltSplit *split, const char *reason, const char *detail, const char 
 static void
 consider_cost(EltTransform *transform, EltSplit *split, Query *query)
 {
-	if (split->kind == ELT_SPLIT_SERIAL)
+	/* where bad rows are looked for, what is read is divided anyhow */
+	if (split->kind == ELT_SPLIT_SERIAL || strcmp(transform->on_error, "quarantine") == 0)
 		return;
 	if (transform->workers == 1)
 		make_serial(split, "one_worker", "The transform may have one worker only.", "Let it have more: elt.alter_transform(..., workers => 2).");

@@ -410,7 +410,8 @@ split_of_survey(Chooser *chooser, Attempt *attempt, EltSurvey *survey)
 	{
 		split = first->partitioned ? new_split(ELT_SPLIT_SHARDS, "partitions", "Each row of the result comes from one row of a partitioned table.", NULL) :
 			new_split(ELT_SPLIT_BLOCKS, "row_wise", "Each row of the result comes from one row of the table.", NULL);
-		split->row_wise = true;
+		/* children would have rows at the same places */
+		split->row_wise = first->partitioned || !first->rte->inh || !has_subclass(first->rte->relid);
 	}
 	else
 	{

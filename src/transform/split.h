@@ -56,6 +56,8 @@ typedef struct EltPiece
 	Oid			relid;
 	BlockNumber lower;
 	BlockNumber upper;			/* not included; InvalidBlockNumber: to the end */
+	uint32		lower_offset;	/* within these blocks; 0: all */
+	uint32		upper_offset;
 } EltPiece;
 
 typedef struct EltShard

@@ -98,6 +98,22 @@ destination(const EltTransformShared *shared, EltTransform *transform, EltRun *r
 	return elt_insert_receiver(transform->target, NULL, 0, ELT_INSERT_INDEXES);
 }
 
+static void
+restrict_whole(Query *statement, void *piece)
+{
+	Restriction restriction = {piece, 1, true};
+
+	restrict_query(statement, &restriction);
+}
+
+static void
+restrict_insert(Query *statement, void *piece)
+{
+	Restriction restriction = {piece, 1, false};
+
+	restrict_query(statement, &restriction);
+}
+
 static EltTransform *
 transform_of(const EltTransformShared *shared)
 {
@@ -138,6 +154,7 @@ run_shard(EltTaskRun *task)
 	memcpy(&shared, task->shared, sizeof(shared));
 	memcpy(&own, task->data, sizeof(own));
 	sql = (const char *) task->shared + sizeof(shared);
+	shared.quarantine = shared.quarantine && own.npieces > 0;
 	pieces = palloc(sizeof(EltPiece) * (own.npieces + 1));
 	memcpy(pieces, (const char *) task->data + sizeof(own), sizeof(EltPiece) * own.npieces);
 	transform = transform_of(&shared);
@@ -152,12 +169,18 @@ run_shard(EltTaskRun *task)
 	dest = destination(&shared, transform, run);
 	elt_debug_point("transform-task");
 	if (shared.quarantine)
-		rejected = elt_quarantine_task(transform, run, sql, own.npieces > 0 ? pieces : NULL, dest);
+	{
+		EltQuarantine quarantine = {transform, run, sql, restrict_insert, restrict_whole, pieces[0], dest, shared.direct, shared.into_bag};
+
+		elt_quarantine_task(&quarantine);
+		counts.processed = quarantine.rows;
+		rejected = quarantine.rejected;
+	}
 	else
 		elt_exec_changed(sql, restrict_query, &restriction, dest, &counts);
 	elt_restore(&context);
 
-	rows = dest != NULL ? elt_insert_rows(dest) : (int64) counts.processed;
+	rows = dest != NULL && !(shared.quarantine && shared.direct) ? elt_insert_rows(dest) : (int64) counts.processed;
 	elt_task_progress(rows, dest != NULL ? elt_insert_bytes(dest) : 0);
 	elt_task_rejected(rejected);
 	if (shared.ledger)

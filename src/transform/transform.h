@@ -6,6 +6,7 @@
 #include "nodes/parsenodes.h"
 #include "utils/timestamp.h"
 
+#include "base/exec.h"
 #include "base/insert.h"
 #include "catalog/run.h"
 #include "catalog/transform.h"
@@ -111,7 +112,23 @@ extern void elt_publish_swap(EltRun *run);
 /* why the target's files cannot be swapped: a code, or NULL */
 extern const char *elt_publish_refusal(Oid target);
 
-/* quarantine.c: do a task's statement, row by row where it fails */
-extern int64 elt_quarantine_task(EltTransform *transform, EltRun *run, const char *sql, const EltPiece *piece, DestReceiver *dest);
+/* A task whose bad rows are to be put aside. */
+typedef struct EltQuarantine
+{
+	EltTransform *transform;
+	EltRun	   *run;
+	const char *sql;			/* what the task runs */
+	EltQueryChange restrict_insert; /* to a piece, which is its argument */
+	EltQueryChange restrict_whole;
+	EltPiece	piece;			/* of the one table that it reads a part of */
+	DestReceiver *dest;			/* NULL: the statement writes by itself */
+	bool		direct;			/* what is written is undone with the subtransaction */
+	bool		into_bag;		/* sql is the query, not an INSERT */
+	int64		rows;			/* written, where dest is NULL */
+	int64		rejected;
+} EltQuarantine;
+
+/* quarantine.c */
+extern void elt_quarantine_task(EltQuarantine *task);
 
 #endif

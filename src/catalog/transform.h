@@ -25,10 +25,13 @@ typedef struct EltTransform
 	char	   *appended;		/* a pg_snapshot's text, or NULL */
 } EltTransform;
 
-extern EltTransform *elt_transform_by_name(const char *name);	/* NULL: no node of this name; an error where it is no transform */
+extern EltTransform *elt_transform_by_name(const char *name);	/* NULL: no node of this
+																 * name; an error where
+																 * it is no transform */
 
 extern void elt_transform_insert(EltTransform *transform);	/* makes the node too */
 extern void elt_transform_update(const EltTransform *transform);	/* all but the node */
-extern void elt_transform_delete(const EltTransform *transform);	/* with its node, runs and rejected rows */
+extern void elt_transform_delete(const EltTransform *transform);	/* with its node, runs
+																	 * and rejected rows */
 
 #endif

@@ -35,9 +35,11 @@
 
 typedef struct Splitting
 {
-	Query	   *query;			/* a copy, its joins' columns resolved at its own level */
+	Query	   *query;			/* a copy, its joins' columns resolved at its
+								 * own level */
 	List	   *groups;			/* expressions of GROUP BY */
-	List	   *columns;		/* TargetEntry of the partial query: the groups, then what aggregates need */
+	List	   *columns;		/* TargetEntry of the partial query: the
+								 * groups, then what aggregates need */
 	bool		failed;
 } Splitting;
 
@@ -252,7 +254,11 @@ combine_mutator(Node *node, void *context)
 		splitting->failed = splitting->failed || combined == NULL;
 		return combined;
 	}
-	/* a column that only follows from the groups, and what looks at more than these rows */
+
+	/*
+	 * a column that only follows from the groups, and what looks at more than
+	 * these rows
+	 */
 	if (IsA(node, Var) || IsA(node, SubLink) || IsA(node, GroupingFunc))
 	{
 		splitting->failed = true;

@@ -193,7 +193,10 @@ shards_by_block(const EltSplit *split, List *mentions, int workers)
 
 		do
 		{
-			/* the rest may be half a step larger; what is added meanwhile belongs to it */
+			/*
+			 * the rest may be half a step larger; what is added meanwhile
+			 * belongs to it
+			 */
 			bool		last = blocks - from < step + step / 2 || step > MaxBlockNumber / 2;
 			EltShard   *shard = new_shard(1);
 
@@ -302,7 +305,10 @@ piece_query(RangeTblEntry *rte, const EltPiece *piece)
 	char	   *sql;
 	Query	   *query;
 
-	/* a partition that was detached or dropped since the run was planned has no rows of the table */
+	/*
+	 * a partition that was detached or dropped since the run was planned has
+	 * no rows of the table
+	 */
 	LockRelationOid(piece->relid, AccessShareLock);
 	if (piece->relid != rte->relid && !list_member_oid(find_all_inheritors(rte->relid, NoLock, NULL), piece->relid))
 		ereport(ERROR,

@@ -87,7 +87,10 @@ choose_way(EltTransform *transform, EltSplit *split, const char **why)
 
 	if (overwrite && strcmp(transform->publish, "swap") == 0)
 	{
-		/* what a failed task has written as frozen could not be told from what others have */
+		/*
+		 * what a failed task has written as frozen could not be told from
+		 * what others have
+		 */
 		if (transform->atomic || split->kind == ELT_SPLIT_SERIAL)
 			return ELT_WAY_SWAP;
 		*why = "not_atomic";

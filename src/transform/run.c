@@ -52,9 +52,11 @@ typedef struct Work
 	EltRun	   *run;
 	EltRun	   *last;			/* or NULL */
 	bool		resumed;
-	bool		ledger;			/* shards are in the ledger before they are done */
+	bool		ledger;			/* shards are in the ledger before they are
+								 * done */
 	List	   *shards;			/* EltShard */
-	List	   *rows;			/* EltRunShard, as many, where they are in the ledger */
+	List	   *rows;			/* EltRunShard, as many, where they are in the
+								 * ledger */
 	EltTask    *tasks;
 	int			ntasks;
 	List	   *locked;			/* OIDs, by the session */
@@ -233,7 +235,8 @@ note_counts(EltRunShard *row, EltTask *task)
 	EltTaskCounts *counts = &task->counts;
 
 	row->worker = task->worker;
-	row->attempts += Max(task->attempts - 1, 0);
+	/* where the first one is not in the ledger already */
+	row->attempts += Max(task->attempts - (row->attempts > 0), 0);
 	row->rows = counts->rows;
 	row->bytes = counts->bytes;
 	row->rejected = counts->rejected;
@@ -345,7 +348,7 @@ make_shared(Work *work, Size *size)
 	EltTransform *transform = work->transform;
 	bool		into_bag = plan->way == ELT_WAY_MOVE || plan->split->kind == ELT_SPLIT_PARTIAL;
 	char	   *sql = plan->split->partial != NULL ? elt_statement_text(plan->split->partial) :
-		into_bag ? transform->query : elt_statement_insert(transform, transform->query);
+	into_bag ? transform->query : elt_statement_insert(transform, transform->query);
 	EltTransformShared *shared;
 
 	*size = sizeof(EltTransformShared) + strlen(sql) + 1;
@@ -721,7 +724,10 @@ run_in_parallel(Work *work)
 	commit_and_begin();
 	elt_debug_point("transform-started");
 
-	/* the leader may have had to do shards itself: its locks would be in the way of the next step's workers */
+	/*
+	 * the leader may have had to do shards itself: its locks would be in the
+	 * way of the next step's workers
+	 */
 	step(work, do_shards);
 	end_shards(work);
 	elt_run_update(work->run);

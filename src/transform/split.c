@@ -50,7 +50,8 @@ typedef struct Chooser
 	Query	   *query;
 	List	   *candidates;
 	double		largest;		/* blocks of the largest table read */
-	const char *reason;			/* why the largest table cannot be a candidate; NULL: it can */
+	const char *reason;			/* why the largest table cannot be a
+								 * candidate; NULL: it can */
 	const char *detail;
 } Chooser;
 
@@ -276,7 +277,10 @@ same_keys(PartitionKey a, PartitionKey b)
 		return false;
 	for (int i = 0; i < a->partnatts; i++)
 	{
-		/* lists and ranges are compared by value, which takes the same type; hash values agree within an operator family */
+		/*
+		 * lists and ranges are compared by value, which takes the same type;
+		 * hash values agree within an operator family
+		 */
 		if (a->partopfamily[i] != b->partopfamily[i] || a->partcollation[i] != b->partcollation[i] ||
 			(a->strategy != PARTITION_STRATEGY_HASH && a->parttypid[i] != b->parttypid[i]))
 			return false;

@@ -20,8 +20,8 @@ typedef struct EltSplit
 	const char *reason;			/* code, see docs/transforms.md */
 	const char *detail;			/* for people */
 	const char *hint;			/* what to do for more speed, or NULL */
-	List	   *drivers;		/* numbers of the mentions that each task reads
-								 * a part of, see elt_split_mentions */
+	List	   *drivers;		/* numbers of the mentions that each task
+								 * reads a part of, see elt_split_mentions */
 	bool		by_partition;	/* the parts are partitions, those of all
 								 * drivers in the same order; else leaves or
 								 * blocks of one driver */
@@ -55,7 +55,8 @@ typedef struct EltPiece
 	int32		mention;
 	Oid			relid;
 	BlockNumber lower;
-	BlockNumber upper;			/* not included; InvalidBlockNumber: to the end */
+	BlockNumber upper;			/* not included; InvalidBlockNumber: to the
+								 * end */
 	uint32		lower_offset;	/* within these blocks; 0: all */
 	uint32		upper_offset;
 } EltPiece;

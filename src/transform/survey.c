@@ -19,12 +19,16 @@
 
 #include "access/relation.h"
 #include "access/stratnum.h"
+#include "catalog/pg_aggregate.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/tlist.h"
 #include "parser/parsetree.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/partcache.h"
 #include "utils/rel.h"
@@ -206,7 +210,7 @@ connected(Var *from, Var *to, List *pairs, int n)
 		grown = false;
 		foreach(lc, reached)
 			if (same_column(lfirst(lc), to))
-				return true;
+			return true;
 		foreach(lc, pairs)
 		{
 			Pair	   *pair = lfirst(lc);
@@ -345,7 +349,10 @@ survey_join(EltSurvey *survey, EltLevel *level, JoinExpr *join, List *known, Row
 	Rows		left;
 	Rows		right;
 
-	/* what must hold for a row to be in the result may be used below, but on the side that is filled only the join's own condition */
+	/*
+	 * what must hold for a row to be in the result may be used below, but on
+	 * the side that is filled only the join's own condition
+	 */
 	if (!survey_node(survey, level, join->larg, inner ? both : join->jointype == JOIN_LEFT ? known : join->jointype == JOIN_RIGHT ? pairs : NIL, &left) ||
 		!survey_node(survey, level, join->rarg, inner ? both : join->jointype == JOIN_RIGHT ? known : join->jointype == JOIN_LEFT ? pairs : NIL, &right))
 		return false;
@@ -507,6 +514,104 @@ grouped_by_key(EltSurvey *survey, Query *query, List *clauses, Rows *rows)
 	return false;
 }
 
+/*
+ * Order. In a part, rows may come in another order than in the whole: what depends on that would differ.
+ */
+
+/* Are sums over this type exact? */
+static bool
+is_exact(Oid type)
+{
+	return type == INT2OID || type == INT4OID || type == INT8OID || type == NUMERICOID || type == CASHOID || type == INTERVALOID;
+}
+
+/* Does an aggregate give the same whatever the order of its rows? */
+static bool
+is_order_free(Oid function, Oid argument)
+{
+	static const char *const free[] = {"count", "min", "max", "bool_and", "bool_or", "every", "bit_and", "bit_or", "bit_xor"};
+	static const char *const exact[] = {"sum", "avg", "variance", "var_pop", "var_samp", "stddev", "stddev_pop", "stddev_samp"};
+	char	   *name = get_func_name(function);
+
+	if (name == NULL || get_func_namespace(function) != PG_CATALOG_NAMESPACE)
+		return false;
+	for (int i = 0; i < (int) lengthof(free); i++)
+		if (strcmp(name, free[i]) == 0)
+			return true;
+	for (int i = 0; i < (int) lengthof(exact); i++)
+		if (strcmp(name, exact[i]) == 0)
+			return is_exact(argument);
+	return false;
+}
+
+static bool
+fail_order(EltSurvey *survey, Oid argument)
+{
+	if (argument == FLOAT4OID || argument == FLOAT8OID)
+		return fail(survey, "float_aggregate", "Sums of floating point numbers differ in their last digits when rows come in another order.",
+					"Cast the argument to numeric, or give the aggregate an ORDER BY.");
+	return fail(survey, "order_dependent", "The result of an aggregate or window function depends on the order of its rows.",
+				"Give it an ORDER BY.");
+}
+
+typedef struct OrderCheck
+{
+	EltSurvey  *survey;
+	Query	   *query;
+} OrderCheck;
+
+static bool
+check_window_function(OrderCheck *check, WindowFunc *function)
+{
+	WindowClause *window = list_nth_node(WindowClause, check->query->windowClause, function->winref - 1);
+	Oid			argument = function->args == NIL ? InvalidOid : exprType(linitial(function->args));
+
+	switch (function->winfnoid)
+	{
+		case F_RANK_:
+		case F_DENSE_RANK_:
+		case F_PERCENT_RANK_:
+		case F_CUME_DIST_:
+			return true;
+		default:
+			return window->orderClause != NIL || (function->winagg && is_order_free(function->winfnoid, argument)) ||
+				fail_order(check->survey, argument);
+	}
+}
+
+/* true: something depends on the order */
+static bool
+order_walker(Node *node, void *context)
+{
+	OrderCheck *check = context;
+
+	if (node == NULL || IsA(node, Query))
+		return false;
+	if (IsA(node, Aggref))
+	{
+		Aggref	   *agg = (Aggref *) node;
+		Oid			argument = agg->aggargtypes == NIL ? InvalidOid : linitial_oid(agg->aggargtypes);
+
+		if (agg->agglevelsup == 0 && agg->aggorder == NIL && agg->aggdistinct == NIL && agg->aggkind == AGGKIND_NORMAL &&
+			!is_order_free(agg->aggfnoid, argument))
+			return !fail_order(check->survey, argument);
+	}
+	if (IsA(node, WindowFunc) && !check_window_function(check, (WindowFunc *) node))
+		return true;
+	return expression_tree_walker(node, order_walker, context);
+}
+
+static bool
+check_order(EltSurvey *survey, Query *query)
+{
+	OrderCheck	check = {survey, query};
+
+	if (query->hasDistinctOn && list_length(query->sortClause) <= list_length(query->distinctClause))
+		return fail(survey, "order_dependent", "Which row DISTINCT ON keeps depends on the order of the rows.",
+					"Add columns to ORDER BY that say which row is to be kept.");
+	return !order_walker((Node *) query->targetList, &check) && !order_walker(query->havingQual, &check);
+}
+
 static bool
 check_windows(EltSurvey *survey, Query *query, Rows *rows)
 {
@@ -537,7 +642,7 @@ check_constructs(EltSurvey *survey, Query *query, Rows *rows)
 	if (query->distinctClause != NIL && !grouped_by_key(survey, query, query->distinctClause, rows))
 		return fail(survey, "distinct", "DISTINCT compares rows of several parts.",
 					"Partition the table by columns of the result, for instance with elt.shard_table.");
-	return check_windows(survey, query, rows);
+	return check_windows(survey, query, rows) && check_order(survey, query);
 }
 
 /* The output columns that hold the key. */

@@ -15,13 +15,16 @@ typedef struct EltSurvey
 {
 	Query	   *query;
 	List	   *drivers;		/* RangeTblEntry, the ones divided */
-	int			nkeys;			/* columns of their partition key; 0: none that says more than that the parts are disjoint */
+	int			nkeys;			/* columns of their partition key; 0: none
+								 * that says more than that the parts are
+								 * disjoint */
 	char		strategy;
 	Oid		   *families;		/* of operators, for each */
 	Oid		   *collations;
 
 	/* what was found */
-	bool		keys_used;		/* it is right only because equal keys are in one part */
+	bool		keys_used;		/* it is right only because equal keys are in
+								 * one part */
 	const char *reason;			/* why not: a code, */
 	const char *detail;			/* what it means, */
 	const char *hint;			/* and what to do, or NULL */

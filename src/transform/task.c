@@ -31,7 +31,8 @@ typedef struct Restriction
 {
 	const EltPiece *pieces;
 	int			npieces;
-	bool		whole;			/* the statement is the query, not an INSERT around it */
+	bool		whole;			/* the statement is the query, not an INSERT
+								 * around it */
 } Restriction;
 
 /* The query in INSERT INTO ... SELECT columns FROM (query) AS elt_q. */
@@ -166,6 +167,9 @@ run_shard(EltTaskRun *task)
 	set_time(task, shared.now);
 	elt_become(&context, transform->node.owner);
 	elt_settings_pin(transform->settings);
+	/* what each task reads as a whole comes to all of them in the same order */
+	elt_pin_setting("synchronize_seqscans", "off");
+	elt_pin_setting("max_parallel_workers_per_gather", "0");
 	dest = destination(&shared, transform, run);
 	elt_debug_point("transform-task");
 	if (shared.quarantine)

@@ -15,8 +15,8 @@
 /* How a run's rows get to the target. */
 typedef enum EltWay
 {
-	ELT_WAY_SWAP,				/* tasks write to tables like the target, whose
-								 * files then become the target's */
+	ELT_WAY_SWAP,				/* tasks write to tables like the target,
+								 * whose files then become the target's */
 	ELT_WAY_MOVE,				/* tasks write the query's rows to a table of
 								 * their own; statements of the leader move
 								 * them */
@@ -30,7 +30,9 @@ typedef struct EltPlanOfRun
 	Query	   *query;			/* as the owner reads it */
 	EltSplit   *split;
 	EltWay		way;
-	const char *why_publish;	/* a code: why rows are moved though a swap was asked for; NULL: they are not, or it was not */
+	const char *why_publish;	/* a code: why rows are moved though a swap
+								 * was asked for; NULL: they are not, or it
+								 * was not */
 } EltPlanOfRun;
 
 /*
@@ -41,7 +43,8 @@ typedef struct EltTransformShared
 	int32		node;
 	int64		run;
 	TimestampTz now;			/* for all tasks */
-	bool		into_bag;		/* the statement is a SELECT, its rows go to the run's only staging table */
+	bool		into_bag;		/* the statement is a SELECT, its rows go to
+								 * the run's only staging table */
 	bool		direct;			/* rows go to the target */
 	bool		frozen;
 	bool		ledger;			/* the task marks its shard as done */
@@ -88,18 +91,23 @@ extern void elt_transform_run(const char *name);
 extern void elt_transform_init(void);
 
 /* statements.c: SQL */
-extern char *elt_statement_insert(EltTransform *transform, const char *query);	/* INSERT ... SELECT, with ON CONFLICT for upserts */
+extern char *elt_statement_insert(EltTransform *transform, const char *query);	/* INSERT ... SELECT,
+																				 * with ON CONFLICT for
+																				 * upserts */
 extern char *elt_statement_text(Query *query);
-extern char *elt_statement_over_bag(EltTransform *transform, Oid bag, const char *combine); /* the query's rows from what tasks left there */
+extern char *elt_statement_over_bag(EltTransform *transform, Oid bag, const char *combine); /* the query's rows from
+																							 * what tasks left there */
 extern char *elt_statement_generated(EltTransform *transform, EltSplit *split, const EltShard *shard);	/* for people */
 
 /* staging.c: tables beside the target, of the target's owner or the transform's; their OIDs and what they stand for are added to the run. */
 extern void elt_staging_create_shadows(EltRun *run, EltTransform *transform);
 extern void elt_staging_create_bag(EltRun *run, EltTransform *transform, Query *query);
 extern void elt_staging_drop(EltRun *run);	/* and empty the lists */
-extern EltInsertPlace *elt_staging_places(EltRun *run);	/* as many as run->staging */
+extern EltInsertPlace *elt_staging_places(EltRun *run); /* as many as
+														 * run->staging */
 extern List *elt_staging_index_tasks(EltRun *run);	/* EltIndexTask */
-extern void elt_staging_build_index(const EltIndexTask *task, bool parallel);	/* may the server use parallel workers? */
+extern void elt_staging_build_index(const EltIndexTask *task, bool parallel);	/* may the server use
+																				 * parallel workers? */
 
 /* publish.c */
 
@@ -122,7 +130,8 @@ typedef struct EltQuarantine
 	EltQueryChange restrict_whole;
 	EltPiece	piece;			/* of the one table that it reads a part of */
 	DestReceiver *dest;			/* NULL: the statement writes by itself */
-	bool		direct;			/* what is written is undone with the subtransaction */
+	bool		direct;			/* what is written is undone with the
+								 * subtransaction */
 	bool		into_bag;		/* sql is the query, not an INSERT */
 	int64		rows;			/* written, where dest is NULL */
 	int64		rejected;

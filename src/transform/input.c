@@ -1,6 +1,6 @@
 /*
  * input.c
- *	  Has an earlier run read rows of this table?
+ *	  What a transform reads: is it the same as when the run began? Has an earlier run read rows of it?
  *
  * A row has been read if the snapshot of that run sees the transaction that wrote it. The first such row answers; a table that was emptied and filled again since is
  * read to its end. Frozen rows count as read, for it is not known when they were written: that refuses rather than appends twice.
@@ -10,18 +10,21 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/transam.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_inherits.h"
 #include "executor/tuptable.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "base/compat.h"
 #include "transform/transform.h"
 
 /* The transaction with its epoch; it is no newer than the next one. */
@@ -84,4 +87,39 @@ elt_transform_has_read(const char *snapshot, Oid relid)
 		table_close(rel, NoLock);
 	}
 	return seen;
+}
+
+/* One table of those that are read: its file and columns. */
+static void
+append_table(StringInfo text, Oid relid)
+{
+	Relation	rel = relation_open(relid, NoLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	appendStringInfo(text, "%u %u (", relid, elt_relation_file(rel));
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!att->attisdropped)
+			appendStringInfo(text, "%d %s %u %d, ", att->attnum, NameStr(att->attname), att->atttypid, att->atttypmod);
+	}
+	appendStringInfoString(text, ") ");
+	relation_close(rel, NoLock);
+}
+
+char *
+elt_transform_input(Query *query)
+{
+	StringInfoData text;
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	initStringInfo(&text);
+	foreach(lc, elt_split_mentions(query))
+	{
+		foreach(lc2, find_all_inheritors(((EltMention *) lfirst(lc))->rte->relid, AccessShareLock, NULL))
+			append_table(&text, lfirst_oid(lc2));
+	}
+	return text.data;
 }

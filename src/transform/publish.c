@@ -284,8 +284,21 @@ name_toast(Oid relid)
 	ResetRelRewrite(toast);
 }
 
+/* A partition that came meanwhile would keep its rows. */
+static void
+check_leaves(EltRun *run, EltTransform *transform)
+{
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(transform->target, NoLock, NULL))
+	{
+		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION && !list_member_oid(run->targets, lfirst_oid(lc)))
+			raise_altered(transform->target);
+	}
+}
+
 void
-elt_publish_swap(EltRun *run)
+elt_publish_swap(EltRun *run, EltTransform *transform)
 {
 	List	   *targets = run->targets;
 	Relation	classes = table_open(RelationRelationId, RowExclusiveLock);
@@ -293,6 +306,7 @@ elt_publish_swap(EltRun *run)
 	ListCell   *lc;
 	ListCell   *lc2;
 
+	check_leaves(run, transform);
 	forboth(lc, run->targets, lc2, run->staging)
 	{
 		if (!OidIsValid(lfirst_oid(lc)))

@@ -12,8 +12,8 @@
  * What is not divided is done in one transaction instead of steps 2 to 5. An error in 3 to 5 is caught in a subtransaction, noted in the ledger, its staging tables
  * dropped, and raised then.
  *
- * Locks: the node's, and ShareUpdateExclusive on a target that is to be swapped, by the session, so that nobody alters it between the transactions; in step 3
- * AccessShare on what the query reads. After a crash the ledger has a run that nobody runs: the next run sees that by getting the node's lock.
+ * Locks: the node's, by the session. In step 3 none, but those of the workers: what is altered, truncated or rewritten meanwhile is noticed in step 5 and fails the
+ * run. After a crash the ledger has a run that nobody runs: the next run sees that by getting the node's lock.
  */
 #include "postgres.h"
 
@@ -59,8 +59,8 @@ typedef struct Work
 								 * ledger */
 	EltTask    *tasks;
 	int			ntasks;
-	List	   *locked;			/* OIDs, by the session */
-	char	   *snapshot;		/* what is read, as text */
+	char	   *input;			/* what is read, when it was planned, as text */
+	char	   *snapshot;		/* under which it is read */
 	MemoryContext memory;		/* for all of the run */
 } Work;
 
@@ -200,18 +200,23 @@ row_of_shard(EltShard *shard, int number)
 	return row;
 }
 
+static void
+make_shards(Work *work)
+{
+	ListCell   *lc;
+
+	work->shards = elt_split_shards(work->plan->split, work->plan->query, elt_transform_workers(work->transform, work->plan->split));
+	work->rows = NIL;
+	foreach(lc, work->shards)
+		work->rows = lappend(work->rows, row_of_shard(lfirst(lc), foreach_current_index(lc) + 1));
+}
+
 /* What is to be done, before it is begun: shards that are not done yet count as begun. */
 static void
 begin_shards(Work *work)
 {
 	ListCell   *lc;
 
-	if (!work->resumed)
-	{
-		work->shards = elt_split_shards(work->plan->split, work->plan->query, elt_transform_workers(work->transform, work->plan->split));
-		foreach(lc, work->shards)
-			work->rows = lappend(work->rows, row_of_shard(lfirst(lc), foreach_current_index(lc) + 1));
-	}
 	foreach(lc, work->rows)
 	{
 		EltRunShard *row = lfirst(lc);
@@ -405,34 +410,31 @@ raise_too_many_rejected(Work *work)
 			 errhint("Correct the rows, the query's functions or the target, then run the transform again.")));
 }
 
-/* Step 3. Plans again, because what is read was not locked since; the snapshot is taken under the locks. */
+/* Step 3. The leader has no locks on what the tasks read and write: who waits for one would stand between it and its workers, and no deadlock detector would see it. */
 static void
 do_shards(void *arg)
 {
 	Work	   *work = arg;
 	MemoryContext old = MemoryContextSwitchTo(work->memory);
-	EltSplitKind kind = work->plan->split->kind;
-	ListCell   *lc;
 
-	make_plan(work);
-	if (work->plan->split->kind != kind || strcmp(work->run->publish, name_of_way(work->plan->way)) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("what transform \"%s\" reads was altered while it was started", work->transform->node.name),
-				 errhint("Run the transform again.")));
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (work->snapshot == NULL)
 		work->snapshot = snapshot_text();
-	if (!work->ledger)
-	{
-		work->shards = elt_split_shards(work->plan->split, work->plan->query, elt_transform_workers(work->transform, work->plan->split));
-		work->rows = NIL;
-		foreach(lc, work->shards)
-			work->rows = lappend(work->rows, row_of_shard(lfirst(lc), foreach_current_index(lc) + 1));
-	}
 	run_tasks(work);
 	PopActiveSnapshot();
 	MemoryContextSwitchTo(old);
+}
+
+/* Is what was read still what it was when it was planned? A table that was rewritten or emptied meanwhile would have shown other rows to later tasks. */
+static void
+check_input(Work *work)
+{
+	make_plan(work);
+	if (strcmp(work->input, elt_transform_input(work->plan->query)) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a table that transform \"%s\" reads was altered, truncated or rewritten while it ran", work->transform->node.name),
+				 errhint("Run the transform again.")));
 }
 
 /* In the leader's own transaction, whose staging tables no worker can see. */
@@ -520,7 +522,7 @@ lock_and_swap(Work *work)
 	elt_debug_point("transform-publish");
 	elt_publish_lock(work->transform);
 	elt_debug_point("transform-locked");
-	elt_publish_swap(work->run);
+	elt_publish_swap(work->run, work->transform);
 }
 
 /* Step 5 but for what is in one transaction. */
@@ -533,6 +535,8 @@ publish(void *arg)
 	sum_shards(work);
 	if (work->run->rejected > work->transform->max_rejected)
 		raise_too_many_rejected(work);
+	if (work->input != NULL && work->plan->way != ELT_WAY_DIRECT)
+		check_input(work);
 	if (work->plan->way == ELT_WAY_SWAP)
 	{
 		if (work->plan->split->kind == ELT_SPLIT_PARTIAL)
@@ -663,40 +667,6 @@ check_appended(Work *work)
 }
 
 /*
- * Locks of the session
- */
-
-static void
-lock_target(Work *work)
-{
-	MemoryContext old = MemoryContextSwitchTo(work->memory);
-	ListCell   *lc;
-
-	foreach(lc, find_all_inheritors(work->transform->target, NoLock, NULL))
-	{
-		LockRelId	id = {lfirst_oid(lc), MyDatabaseId};
-
-		LockRelationIdForSession(&id, ShareUpdateExclusiveLock);
-		work->locked = lappend_oid(work->locked, lfirst_oid(lc));
-	}
-	MemoryContextSwitchTo(old);
-}
-
-static void
-unlock_target(Work *work)
-{
-	ListCell   *lc;
-
-	foreach(lc, work->locked)
-	{
-		LockRelId	id = {lfirst_oid(lc), MyDatabaseId};
-
-		UnlockRelationIdForSession(&id, ShareUpdateExclusiveLock);
-	}
-	work->locked = NIL;
-}
-
-/*
  * The run
  */
 
@@ -705,11 +675,10 @@ run_in_parallel(Work *work)
 {
 	EltPlanOfRun *plan = work->plan;
 
-	/* before it is looked at how its columns are stored */
-	if (plan->way == ELT_WAY_SWAP)
-		lock_target(work);
+	work->input = elt_transform_input(plan->query);
 	if (!work->resumed)
 	{
+		make_shards(work);
 		if (plan->way == ELT_WAY_MOVE || plan->split->kind == ELT_SPLIT_PARTIAL)
 			elt_staging_create_bag(work->run, work->transform, plan->split->partial != NULL ? plan->split->partial : plan->query);
 		else if (plan->way == ELT_WAY_SWAP)
@@ -795,7 +764,6 @@ run_locked(Work *work, const char *name)
 	else
 		run_in_parallel(work);
 	commit_and_begin();
-	unlock_target(work);
 	finish(work);
 	error_context_stack = context.previous;
 }
@@ -819,7 +787,6 @@ elt_transform_run(const char *name)
 	}
 	PG_FINALLY();
 	{
-		unlock_target(&work);
 		elt_node_unlock_session(node);
 	}
 	PG_END_TRY();

@@ -7,21 +7,26 @@
  *
  * now() is the same in all tasks, as it is in one statement. The leader may do tasks itself, in its own transaction.
  *
- * Locks: those of the statement, RowExclusive on staging tables. A crash loses the rows of a task that has not committed; where they are frozen, the run has failed and
+ * Locks: those of the statement, RowExclusive on staging tables. A worker keeps locks on what the leader has locked too, from its first task to its end: else it would wait
+ * behind somebody who waits for the leader, and no deadlock detector would see it. A crash loses the rows of a task that has not committed; where they are frozen, the run has failed and
  * its staging tables are dropped.
  */
 #include "postgres.h"
 
 #include "access/parallel.h"
 #include "access/xact.h"
+#include "catalog/pg_inherits.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
+#include "storage/ipc.h"
+#include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "base/debug_point.h"
 #include "base/exec.h"
+#include "base/query.h"
 #include "base/secctx.h"
 #include "transform/transform.h"
 #include "worker/worker.h"
@@ -82,6 +87,80 @@ set_time(EltTaskRun *task, TimestampTz now)
 	ParallelWorkerNumber = 0;
 	SetParallelStartTimestamps(now, now);
 	ParallelWorkerNumber = number;
+}
+
+/*
+ * Locks of the worker
+ */
+
+static List *kept = NIL;		/* OIDs, in TopMemoryContext */
+static List *kept_modes = NIL;
+
+static void
+release_kept(void)
+{
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	forboth(lc, kept, lc2, kept_modes)
+	{
+		LockRelId	id = {lfirst_oid(lc), MyDatabaseId};
+
+		UnlockRelationIdForSession(&id, lfirst_int(lc2));
+	}
+	kept = kept_modes = NIL;
+}
+
+/* Nothing else would at the end of a process that is in no transaction. */
+static void
+at_exit(int code, Datum arg)
+{
+	AbortOutOfAnyTransaction();
+	release_kept();
+}
+
+/* An abort gives up the session's locks too. */
+static void
+at_end_of_transaction(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_ABORT)
+		kept = kept_modes = NIL;
+}
+
+static void
+keep_tree(Oid relid, LOCKMODE mode)
+{
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(relid, mode, NULL))
+	{
+		LockRelId	id = {lfirst_oid(lc), MyDatabaseId};
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+		LockRelationIdForSession(&id, mode);
+		kept = lappend_oid(kept, lfirst_oid(lc));
+		kept_modes = lappend_int(kept_modes, mode);
+		MemoryContextSwitchTo(old);
+	}
+}
+
+static void
+keep_locks(EltTransform *transform)
+{
+	static bool registered = false;
+	ListCell   *lc;
+
+	if (kept != NIL)
+		return;
+	if (!registered)
+	{
+		before_shmem_exit(at_exit, (Datum) 0);
+		RegisterXactCallback(at_end_of_transaction, NULL);
+		registered = true;
+	}
+	keep_tree(transform->target, RowExclusiveLock);
+	foreach(lc, elt_split_mentions(elt_query_parse("transform", transform->node.name, transform->query, true)))
+		keep_tree(((EltMention *) lfirst(lc))->rte->relid, AccessShareLock);
 }
 
 /* Where the rows go; NULL: the statement itself writes them. */
@@ -170,6 +249,8 @@ run_shard(EltTaskRun *task)
 	/* what each task reads as a whole comes to all of them in the same order */
 	elt_pin_setting("synchronize_seqscans", "off");
 	elt_pin_setting("max_parallel_workers_per_gather", "0");
+	if (!task->in_leader)
+		keep_locks(transform);
 	dest = destination(&shared, transform, run);
 	elt_debug_point("transform-task");
 	if (shared.quarantine)

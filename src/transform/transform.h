@@ -84,6 +84,9 @@ extern const char *elt_split_name(EltSplitKind kind);
 /* input.c: are there rows of a relation, or of what belongs to it, that a snapshot (its text) has seen? */
 extern bool elt_transform_has_read(const char *snapshot, Oid relid);
 
+/* input.c: the tables that a query reads, with their files and columns, as text to be compared */
+extern char *elt_transform_input(Query *query);
+
 /* run.c: CALL elt.run, in transactions of its own */
 extern void elt_transform_run(const char *name);
 
@@ -115,7 +118,7 @@ extern void elt_staging_build_index(const EltIndexTask *task, bool parallel);	/*
 extern void elt_publish_lock(EltTransform *transform);
 
 /* Give the target the files of the staging tables, which get its old ones. Locked by elt_publish_lock. */
-extern void elt_publish_swap(EltRun *run);
+extern void elt_publish_swap(EltRun *run, EltTransform *transform);
 
 /* why the target's files cannot be swapped: a code, or NULL */
 extern const char *elt_publish_refusal(Oid target);

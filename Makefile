@@ -15,8 +15,11 @@ SQL_PARTS = \
 	src/worker/functions.sql \
 	src/load/tables.sql \
 	src/load/functions.sql \
+	src/transform/tables.sql \
+	src/transform/functions.sql \
 	src/view/tables.sql \
-	src/view/functions.sql
+	src/view/functions.sql \
+	src/job/functions.sql
 
 # Where the sources are: "./", or another folder where make runs in a build folder (make -f ../../Makefile).
 top := $(dir $(firstword $(MAKEFILE_LIST)))

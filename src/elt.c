@@ -8,6 +8,7 @@
 #include "base/bagscan.h"
 #include "base/bagstats.h"
 #include "base/guc.h"
+#include "transform/transform.h"
 #include "worker/worker.h"
 
 PG_MODULE_MAGIC;
@@ -21,4 +22,5 @@ _PG_init(void)
 	elt_guc_init();
 	elt_bagscan_init();
 	elt_bagstats_init();
+	elt_transform_init();
 }

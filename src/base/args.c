@@ -6,7 +6,10 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
+#include "nodes/value.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
@@ -80,4 +83,44 @@ elt_arg_choice(FunctionCallInfo fcinfo, int n, const char *name,...)
 				 errmsg("invalid value \"%s\" for parameter \"%s\"", value, name),
 				 errhint("Use one of %s.", choices.data)));
 	return value;
+}
+
+List *
+elt_arg_key(FunctionCallInfo fcinfo, int n)
+{
+	List	   *key = NIL;
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count;
+
+	if (PG_ARGISNULL(n))
+		return NIL;
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("parameter \"key\" must not contain nulls"),
+					 errhint("Name the target's key columns, for example ARRAY['id'].")));
+		key = list_append_unique(key, makeString(TextDatumGetCString(elements[i])));
+	}
+	if (key == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("parameter \"key\" must not be empty"),
+				 errhint("Leave it out to take the target's primary key.")));
+	return key;
+}
+
+int64
+elt_arg_max_rejected(FunctionCallInfo fcinfo, int n)
+{
+	check_not_null(fcinfo, n, "max_rejected");
+	if (PG_GETARG_INT64(n) < 0 || PG_GETARG_INT64(n) > PG_INT32_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value %lld for parameter \"max_rejected\"", (long long) PG_GETARG_INT64(n)),
+				 errhint("Give a number of rows from 0 to %d.", PG_INT32_MAX)));
+	return PG_GETARG_INT64(n);
 }

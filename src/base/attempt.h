@@ -11,4 +11,7 @@ typedef bool (*EltExpected) (int sqlerrcode);
  */
 extern bool elt_attempt(EltWork work, void *arg, EltExpected expected, ErrorData **error);
 
+/* Does this error say that a row is bad, rather than the work or the server? */
+extern bool elt_is_row_error(int sqlerrcode);
+
 #endif

@@ -308,6 +308,55 @@ elt_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
 #endif
 }
 
+/* Enter a row that was written into the indexes of its table. */
+static inline List *
+elt_insert_index_tuples(ResultRelInfo *rel, TupleTableSlot *slot, EState *estate)
+{
+#if PG_VERSION_NUM >= 160000
+	return ExecInsertIndexTuples(rel, slot, estate, false, false, NULL, NIL, false);
+#else
+	return ExecInsertIndexTuples(rel, slot, estate, false, false, NULL, NIL);
+#endif
+}
+
+/* From the columns of a partitioned table to those of a leaf that a row was routed to; NULL: they are the same. */
+static inline TupleConversionMap *
+elt_root_to_child_map(ResultRelInfo *leaf, EState *estate)
+{
+#if PG_VERSION_NUM >= 160000
+	return ExecGetRootToChildMap(leaf, estate);
+#else
+	(void) estate;
+	return leaf->ri_RootToPartitionMap;
+#endif
+}
+
+/* A table's file in pg_class; it changes when the table is rewritten. */
+static inline Oid
+elt_relation_file(Relation rel)
+{
+	return (Oid) rel->rd_rel->relfilenode;
+}
+
+/* Let two relations' rows in pg_class exchange what belongs to their files. */
+static inline void
+elt_exchange_files(Form_pg_class a, Form_pg_class b)
+{
+#define ELT_EXCHANGE(type, field) do { type was = a->field; a->field = b->field; b->field = was; } while (0)
+	ELT_EXCHANGE(Oid, relfilenode);
+	ELT_EXCHANGE(Oid, reltablespace);
+	ELT_EXCHANGE(Oid, reltoastrelid);
+	ELT_EXCHANGE(int32, relpages);
+	ELT_EXCHANGE(float4, reltuples);
+	ELT_EXCHANGE(int32, relallvisible);
+#if PG_VERSION_NUM >= 180000
+	ELT_EXCHANGE(int32, relallfrozen);
+#endif
+	ELT_EXCHANGE(TransactionId, relfrozenxid);
+	ELT_EXCHANGE(MultiXactId, relminmxid);
+#undef ELT_EXCHANGE
+}
+
 /*
  * Add up to n new pages to a relation's end; returns how many, at least one. Their buffers are pinned and not locked, so whoever sees the new end may
  * take a page first.

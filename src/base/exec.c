@@ -52,6 +52,9 @@ typedef struct Run
 	TupleDesc	outdesc;		/* of the rows sent to dest, in caller's
 								 * context; NULL where none are sent */
 	EltPlan    *plan;			/* made before; NULL: plan now */
+	EltQueryChange change;		/* of the analysed query, or NULL */
+	void	   *change_arg;
+	bool		rows_only;		/* of an INSERT: to dest, not to the table */
 } Run;
 
 /* The call whose statement is being planned, or NULL. */
@@ -231,6 +234,20 @@ plan_queries(Run *run, List *queries)
 	return plans;
 }
 
+/* Of the plan of an INSERT, leave what gives the rows. The rights to insert are checked all the same. */
+static void
+take_rows_only(List *plans)
+{
+	PlannedStmt *plan = linitial_node(PlannedStmt, plans);
+
+	if (list_length(plans) != 1 || plan->commandType != CMD_INSERT || !IsA(plan->planTree, ModifyTable))
+		elog(ERROR, "expected one INSERT");
+	plan->planTree = outerPlan(plan->planTree);
+	plan->commandType = CMD_SELECT;
+	plan->resultRelations = NIL;
+	plan->hasReturning = false;
+}
+
 /* From text to plans: one, or as many as rules on the target make of it. */
 static List *
 plan_statement(Run *run)
@@ -238,6 +255,7 @@ plan_statement(Run *run)
 	List	   *parsed = pg_parse_query(run->sql);
 	int			nparams = run->params != NULL ? run->params->numParams : 0;
 	Oid		   *types = palloc(sizeof(Oid) * Max(nparams, 1));
+	List	   *plans;
 	Query	   *query;
 
 	if (list_length(parsed) != 1)
@@ -249,7 +267,12 @@ plan_statement(Run *run)
 	if (query->commandType == CMD_UTILITY)
 		elog(ERROR, "expected a query, got \"%s\"", run->sql);
 	(void) replace_walker((Node *) query, run);
-	return plan_queries(run, pg_rewrite_query(query));
+	if (run->change != NULL)
+		run->change(query, run->change_arg);
+	plans = plan_queries(run, pg_rewrite_query(query));
+	if (run->rows_only && query->commandType == CMD_INSERT)
+		take_rows_only(plans);
+	return plans;
 }
 
 static bool
@@ -444,6 +467,14 @@ void
 elt_exec(const char *sql, EltBag *bags, int nbags, ParamListInfo params, DestReceiver *dest, EltExecCounts *counts)
 {
 	Run			run = {.sql = sql,.bags = bags,.nbags = nbags,.params = params,.dest = dest};
+
+	run_for_counts(&run, counts);
+}
+
+void
+elt_exec_changed(const char *sql, EltQueryChange change, void *arg, DestReceiver *dest, EltExecCounts *counts)
+{
+	Run			run = {.sql = sql,.dest = dest,.change = change,.change_arg = arg,.rows_only = dest != NULL};
 
 	run_for_counts(&run, counts);
 }

@@ -39,6 +39,15 @@ typedef struct EltExecCounts
  */
 extern void elt_exec(const char *sql, EltBag *bags, int nbags, ParamListInfo params, DestReceiver *dest, EltExecCounts *counts);
 
+/* Change a statement's query after its analysis. */
+typedef void (*EltQueryChange) (Query *query, void *arg);
+
+/*
+ * The same for a statement that is changed before it is planned. Of an INSERT with a dest nothing is inserted: dest gets the rows that would be, whole, as the
+ * table has its columns, without what it generates. No rules may rewrite it then.
+ */
+extern void elt_exec_changed(const char *sql, EltQueryChange change, void *arg, DestReceiver *dest, EltExecCounts *counts);
+
 /*
  * The same, appending the rows (of a SELECT or RETURNING) to `out`. outdesc, unless NULL, gets their descriptor, in the current memory
  * context; nrows, unless NULL, their number. Toasted values stay toasted.

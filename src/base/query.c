@@ -61,6 +61,18 @@ static const Hints view_hints = {
 	"Name the columns of the view after SELECT."
 };
 
+static const Hints transform_hints = {
+	"Write one SELECT whose output columns are columns of the target.",
+	"Write one SELECT, without INTO, whose output columns are columns of the target.",
+	"Write one SELECT that only reads; the transform writes to its target.",
+	"The query is kept as text. If what it names was renamed, moved or dropped since, undo that, or give the transform another query by "
+	"elt.alter_transform.",
+	"Name it after its column of the target: expression AS column.",
+	"Give each output column the name of its column of the target.",
+	"Cast it to the type of its column of the target.",
+	"Name the columns of the target after SELECT."
+};
+
 /* What is being parsed, for the context of errors. */
 typedef struct QueryText
 {
@@ -73,6 +85,8 @@ typedef struct QueryText
 static const Hints *
 hints_for(const char *kind)
 {
+	if (strcmp(kind, "transform") == 0)
+		return &transform_hints;
 	return strcmp(kind, "load") == 0 ? &load_hints : &view_hints;
 }
 

@@ -5,7 +5,7 @@
 #include "nodes/parsenodes.h"
 
 /*
- * kind ("load" or "view") and name say in messages whose query it is. Query trees and text are in the current memory context.
+ * kind ("load", "transform" or "view") and name say in messages whose query it is. Query trees and text are in the current memory context.
  */
 
 /*

@@ -288,3 +288,14 @@ elt_rejected_delete_all(int32 node)
 	elt_key_int4(&key, R_LOAD, node);
 	elt_table_delete("rejected_row", "rejected_row_pkey", 1, &key);
 }
+
+void
+elt_rejected_delete_range(int32 node, int64 from, int64 before)
+{
+	ScanKeyData keys[3];
+
+	elt_key_int4(&keys[0], R_LOAD, node);
+	ScanKeyInit(&keys[1], R_ID, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(from));
+	ScanKeyInit(&keys[2], R_ID, BTLessStrategyNumber, F_INT8LT, Int64GetDatum(before));
+	elt_table_delete("rejected_row", "rejected_row_pkey", 3, keys);
+}

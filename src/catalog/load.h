@@ -55,5 +55,6 @@ extern List *elt_rejected_list(int32 node);
 extern int64 elt_rejected_count(int32 node, int64 limit);
 extern void elt_rejected_delete(int32 node, int64 id);
 extern void elt_rejected_delete_all(int32 node);
+extern void elt_rejected_delete_range(int32 node, int64 from, int64 before);	/* by id */
 
 #endif

@@ -16,6 +16,7 @@
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -151,6 +152,39 @@ void
 elt_node_lock(int32 id)
 {
 	LockDatabaseObject(elt_table_oid("node"), (Oid) id, LOCK_ID, ExclusiveLock);
+}
+
+static void
+session_lock_tag(LOCKTAG *tag, int32 id)
+{
+	SET_LOCKTAG_OBJECT(*tag, MyDatabaseId, elt_table_oid("node"), (Oid) id, LOCK_ID);
+}
+
+bool
+elt_node_try_lock_session(int32 id)
+{
+	LOCKTAG		tag;
+
+	session_lock_tag(&tag, id);
+	return LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+void
+elt_node_lock_session(int32 id)
+{
+	LOCKTAG		tag;
+
+	session_lock_tag(&tag, id);
+	(void) LockAcquire(&tag, ExclusiveLock, true, false);
+}
+
+void
+elt_node_unlock_session(int32 id)
+{
+	LOCKTAG		tag;
+
+	session_lock_tag(&tag, id);
+	(void) LockRelease(&tag, ExclusiveLock, true);
 }
 
 void

@@ -27,6 +27,14 @@ extern void elt_node_lock_name(const char *name);
 /* Nobody else who locks the node gets it until the transaction ends. It may be gone, or renamed, when this returns. */
 extern void elt_node_lock(int32 id);
 
+/*
+ * The same for the session, over its commits; an abort of the whole transaction gives it up too. Whoever has it may take the other one. The first
+ * form does not wait: false where somebody else works on the node.
+ */
+extern bool elt_node_try_lock_session(int32 id);
+extern void elt_node_lock_session(int32 id);
+extern void elt_node_unlock_session(int32 id);
+
 /* An error unless the node is of this kind. */
 extern void elt_node_check_kind(const EltNode *node, const char *kind);
 

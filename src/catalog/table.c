@@ -71,6 +71,12 @@ elt_key_int4(ScanKey key, AttrNumber attno, int32 value)
 }
 
 void
+elt_key_int8(ScanKey key, AttrNumber attno, int64 value)
+{
+	ScanKeyInit(key, attno, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(value));
+}
+
+void
 elt_key_oid(ScanKey key, AttrNumber attno, Oid value)
 {
 	ScanKeyInit(key, attno, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(value));
@@ -113,6 +119,31 @@ elt_array_of_strings(List *strings)
 	foreach(lc, strings)
 		elements[count++] = CStringGetTextDatum(strVal(lfirst(lc)));
 	return PointerGetDatum(construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+List *
+elt_oids_of_array(Datum array)
+{
+	List	   *result = NIL;
+	Datum	   *elements;
+	int			count;
+
+	deconstruct_array(DatumGetArrayTypeP(array), OIDOID, sizeof(Oid), true, TYPALIGN_INT, &elements, NULL, &count);
+	for (int i = 0; i < count; i++)
+		result = lappend_oid(result, DatumGetObjectId(elements[i]));
+	return result;
+}
+
+Datum
+elt_array_of_oids(List *oids)
+{
+	Datum	   *elements = palloc(sizeof(Datum) * (list_length(oids) + 1));
+	int			count = 0;
+	ListCell   *lc;
+
+	foreach(lc, oids)
+		elements[count++] = ObjectIdGetDatum(lfirst_oid(lc));
+	return PointerGetDatum(construct_array(elements, count, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
 }
 
 int64

@@ -23,6 +23,7 @@ extern SysScanDesc elt_table_scan(Relation rel, const char *index, int nkeys,
 								  ScanKey keys, Snapshot snapshot);
 
 extern void elt_key_int4(ScanKey key, AttrNumber attno, int32 value);
+extern void elt_key_int8(ScanKey key, AttrNumber attno, int64 value);
 extern void elt_key_oid(ScanKey key, AttrNumber attno, Oid value);
 
 /* Delete the rows of elt.<name> whose leading columns, those of an index, match. */
@@ -31,6 +32,10 @@ extern void elt_table_delete(const char *name, const char *index, int nkeys, Sca
 /* text[] to a list of String, and back; not for arrays with nulls */
 extern List *elt_strings_of_array(Datum array);
 extern Datum elt_array_of_strings(List *strings);
+
+/* oid[] to a list of OIDs, and back */
+extern List *elt_oids_of_array(Datum array);
+extern Datum elt_array_of_oids(List *oids);
 
 /* next value of elt.<name> */
 extern int64 elt_sequence_next(const char *name);

@@ -39,6 +39,7 @@
 #include "capture/batch.h"
 #include "capture/locks.h"
 #include "capture/track.h"
+#include "catalog/target.h"
 #include "load/load.h"
 #include "load/query.h"
 
@@ -51,34 +52,6 @@ enum
 	P_NAME, P_TARGET, P_SOURCE, P_QUERY, P_MODE, P_KEY, P_ALSO_ON, P_INITIAL, P_CURSOR_COLUMN, P_LAG, P_BATCH_ROWS, P_ON_ERROR,
 	P_MAX_REJECTED, P_ON_SCHEMA_CHANGE, P_SCD2, P_WORKERS, P_IF_EXISTS
 };
-
-static List *
-arg_key(FunctionCallInfo fcinfo)
-{
-	List	   *key = NIL;
-	Datum	   *elements;
-	bool	   *nulls;
-	int			n;
-
-	if (PG_ARGISNULL(P_KEY))
-		return NIL;
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(P_KEY), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
-	for (int i = 0; i < n; i++)
-	{
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("parameter \"key\" must not contain nulls"),
-					 errhint("Name the target's key columns, for example ARRAY['id'].")));
-		key = list_append_unique(key, makeString(TextDatumGetCString(elements[i])));
-	}
-	if (key == NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("parameter \"key\" must not be empty"),
-				 errhint("Leave it out to take the target's primary key.")));
-	return key;
-}
 
 static void
 refuse_parameter(const char *name, const char *hint)
@@ -135,18 +108,6 @@ arg_batch_rows(FunctionCallInfo fcinfo)
 	return PG_GETARG_INT32(P_BATCH_ROWS);
 }
 
-static int64
-arg_max_rejected(FunctionCallInfo fcinfo)
-{
-	not_null(fcinfo, P_MAX_REJECTED, "max_rejected");
-	if (PG_GETARG_INT64(P_MAX_REJECTED) < 0 || PG_GETARG_INT64(P_MAX_REJECTED) > PG_INT32_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid value %lld for parameter \"max_rejected\"", (long long) PG_GETARG_INT64(P_MAX_REJECTED)),
-				 errhint("Give a number of rows from 0 to %d.", PG_INT32_MAX)));
-	return PG_GETARG_INT64(P_MAX_REJECTED);
-}
-
 static void
 check_name(const char *name)
 {
@@ -155,15 +116,6 @@ check_name(const char *name)
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("the name of a load must not be empty"),
 				 errhint("Choose a name that tells what the load does.")));
-}
-
-static void
-refuse_target(Relation target, const char *what, const char *hint)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-			 errmsg("cannot load into \"%s\": it is %s", RelationGetRelationName(target), what),
-			 errhint("%s", hint)));
 }
 
 /* INSERT ... ON CONFLICT is refused where rules rewrite it. */
@@ -182,36 +134,6 @@ check_target_rules(Relation target, EltLoad *load)
 					 errmsg("cannot load into \"%s\" in mode %s: it has rules for INSERT or UPDATE", RelationGetRelationName(target), load->mode),
 					 errhint("Write the rule as a trigger, or use mode append.")));
 	}
-}
-
-static void
-check_target_kind(Relation target)
-{
-	switch (target->rd_rel->relkind)
-	{
-		case RELKIND_RELATION:
-		case RELKIND_PARTITIONED_TABLE:
-			break;
-		case RELKIND_VIEW:
-			refuse_target(target, "a view", "Load into the table that it reads.");
-			break;
-		case RELKIND_MATVIEW:
-			refuse_target(target, "a materialized view", "Load into a table.");
-			break;
-		case RELKIND_FOREIGN_TABLE:
-			refuse_target(target, "a foreign table", "Load into a table of this server.");
-			break;
-		default:
-			refuse_target(target, "not a table", "Load into a table or partitioned table.");
-	}
-	if (target->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
-		refuse_target(target, "a temporary table", "Load into a permanent table.");
-	if (target->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED)
-		refuse_target(target, "an unlogged table", "A crash would empty it, and the load would not notice: ALTER TABLE ... SET LOGGED.");
-	if (RelationGetRelid(target) < FirstNormalObjectId || IsCatalogRelation(target) ||
-		strcmp(get_namespace_name(RelationGetNamespace(target)), "elt") == 0 ||
-		strcmp(get_namespace_name(RelationGetNamespace(target)), "elt_log") == 0)
-		refuse_target(target, "a system table", "Load into a table of yours.");
 }
 
 /* What the load will do to the target is refused now rather than in its first batch. */
@@ -254,13 +176,6 @@ check_deferred(Relation target, EltLoad *load)
 	}
 }
 
-static bool
-in_same_tree(Oid a, Oid b)
-{
-	return a == b || list_member_oid(find_all_inheritors(a, AccessShareLock, NULL), b) ||
-		list_member_oid(find_all_inheritors(b, AccessShareLock, NULL), a);
-}
-
 /* What a load writes must follow from the source and from lookups: were the target one of these, batches would depend on each other. */
 static void
 check_target_is_not_read(EltLoad *load, EltLoadQuery *query)
@@ -269,7 +184,7 @@ check_target_is_not_read(EltLoad *load, EltLoadQuery *query)
 
 	foreach(lc, query->relations)
 	{
-		if (in_same_tree(lfirst_oid(lc), load->target))
+		if (elt_target_same_tree(lfirst_oid(lc), load->target))
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("query of load \"%s\" reads its target \"%s\"", load->node.name, get_rel_name(load->target)),
@@ -280,32 +195,11 @@ check_target_is_not_read(EltLoad *load, EltLoadQuery *query)
 static void
 check_not_its_source(EltLoad *load)
 {
-	if (in_same_tree(load->source, load->target))
+	if (elt_target_same_tree(load->source, load->target))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("table \"%s\" cannot be source and target of load \"%s\"", get_rel_name(load->target), load->node.name),
 				 errhint("Load into another table.")));
-}
-
-/* The attribute of the target that an output column of the query is loaded into. */
-static Form_pg_attribute
-target_column(Relation target, EltLoad *load, const char *name)
-{
-	AttrNumber	attno = get_attnum(load->target, name);
-	Form_pg_attribute att;
-
-	if (attno <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("target \"%s\" of load \"%s\" has no column \"%s\"", RelationGetRelationName(target), load->node.name, name),
-				 errhint("Name each output column of the query after a column of the target: expression AS column.")));
-	att = TupleDescAttr(RelationGetDescr(target), attno - 1);
-	if (att->attgenerated != '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_GENERATED_ALWAYS),
-				 errmsg("column \"%s\" of target \"%s\" is generated", name, RelationGetRelationName(target)),
-				 errhint("Leave it out of the query of load \"%s\".", load->node.name)));
-	return att;
 }
 
 /* Let the parser say what is wrong with the types; a row is never written here. */
@@ -327,7 +221,7 @@ check_columns(Relation target, EltLoad *load, EltLoadQuery *query)
 {
 	for (int i = 0; i < query->ncolumns; i++)
 	{
-		Form_pg_attribute att = target_column(target, load, query->names[i]);
+		Form_pg_attribute att = elt_target_column(target, "load", load->node.name, query->names[i]);
 
 		load->columns = lappend(load->columns, makeString(query->names[i]));
 		if (att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS && strcmp(load->mode, "append") != 0 &&
@@ -339,34 +233,6 @@ check_columns(Relation target, EltLoad *load, EltLoadQuery *query)
 					 errhint("Leave it out of the query of load \"%s\", or make it GENERATED BY DEFAULT.", load->node.name)));
 	}
 	check_types(load, query);
-}
-
-static void
-check_key(Relation target, EltLoad *load)
-{
-	ListCell   *lc;
-	StringInfoData names;
-
-	initStringInfo(&names);
-	foreach(lc, load->key)
-	{
-		const char *name = strVal(lfirst(lc));
-
-		if (get_attnum(load->target, name) <= 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("key column \"%s\" of load \"%s\" does not exist in target \"%s\"", name, load->node.name,
-							RelationGetRelationName(target)),
-					 errhint("Name columns of the target in parameter \"key\".")));
-		appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", quote_identifier(name));
-	}
-	if (!OidIsValid(elt_key_index(target, load->key)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
-				 errmsg("key (%s) of load \"%s\" is not unique and not null in target \"%s\"", names.data, load->node.name,
-						RelationGetRelationName(target)),
-				 errdetail("It takes a unique index over just these columns, neither partial nor deferrable, and NOT NULL on each."),
-				 errhint("ALTER TABLE %s ADD PRIMARY KEY (%s), or name another key.", elt_qualified_name(load->target), names.data)));
 }
 
 static void
@@ -391,7 +257,7 @@ choose_key(Relation target, EltLoad *load)
 					 errhint("Add one, name a unique key by parameter \"key\", or use mode append.")));
 		load->key = elt_key_columns(elt_key_of_index(target->rd_pkindex));
 	}
-	check_key(target, load);
+	elt_target_check_key(target, load->key, "load", load->node.name);
 }
 
 static int
@@ -469,7 +335,7 @@ check_mirror_key_types(Relation target, EltLoad *load, EltLoadQuery *query)
 	foreach(lc, load->key)
 	{
 		const char *name = strVal(lfirst(lc));
-		Form_pg_attribute att = target_column(target, load, name);
+		Form_pg_attribute att = elt_target_column(target, "load", load->node.name, name);
 		int			i = output_column(query, name);
 		int32		typmod = att->atttypmod;
 		int32		from_typmod = query->typmods[i];
@@ -626,11 +492,11 @@ elt_sql_create_load(PG_FUNCTION_ARGS)
 	load->target = elt_arg_relation(fcinfo, P_TARGET, "target");
 	query = elt_arg_text_or_null(fcinfo, P_QUERY);
 	load->mode = elt_arg_choice(fcinfo, P_MODE, "mode", "append", "upsert", "mirror", "soft_delete", "scd2", "replace", "diff", NULL);
-	load->key = arg_key(fcinfo);
+	load->key = elt_arg_key(fcinfo, P_KEY);
 	initial = elt_arg_choice(fcinfo, P_INITIAL, "initial", "copy", "none", NULL);
 	load->batch_rows = arg_batch_rows(fcinfo);
 	load->on_error = elt_arg_choice(fcinfo, P_ON_ERROR, "on_error", "stop", "quarantine", NULL);
-	load->max_rejected = arg_max_rejected(fcinfo);
+	load->max_rejected = elt_arg_max_rejected(fcinfo, P_MAX_REJECTED);
 	if_exists = elt_arg_choice(fcinfo, P_IF_EXISTS, "if_exists", "error", "skip", "alter", NULL);
 	check_unsupported(fcinfo, load->mode, elt_arg_choice(fcinfo, P_ON_SCHEMA_CHANGE, "on_schema_change", "fail", "ignore", "append", NULL));
 	if (PG_ARGISNULL(P_SOURCE))
@@ -648,7 +514,7 @@ elt_sql_create_load(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	}
 	target = relation_open(load->target, AccessShareLock);
-	check_target_kind(target);
+	elt_target_check_kind(target, "load into", "Load into");
 	check_target_rules(target, load);
 	check_target_rights(target, load);
 	relation_close(target, NoLock);

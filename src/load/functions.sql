@@ -24,11 +24,6 @@ COMMENT ON FUNCTION elt.run_batch(text) IS
 'Runs one batch of a load in the caller''s transaction, which commits rows and offset together. pending: changes left to load (an estimate; 0 just when the load has caught up '
 'with what this transaction sees). Waits for another session that runs the load. Errors: 42704, 42501, 42P01 for a dropped source or target, 40001, 53400 for too many rejected rows.';
 
-CREATE PROCEDURE elt.run(name text, upstream boolean DEFAULT false, downstream boolean DEFAULT false)
-    LANGUAGE c AS 'MODULE_PATHNAME', 'elt_sql_run_node';
-COMMENT ON PROCEDURE elt.run(text, boolean, boolean) IS
-'Runs a load until it has caught up with what was committed before the call, with a transaction for each batch. Errors: 2D000 in a transaction block; those of elt.run_batch.';
-
 CREATE FUNCTION elt.retry_rejected(name text) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'elt_sql_retry_rejected';
 COMMENT ON FUNCTION elt.retry_rejected(text) IS

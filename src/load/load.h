@@ -93,9 +93,6 @@ extern char *elt_apply_source(EltLoadRun *run);
 /* quarantine.c: the same, but with on_error 'quarantine' rows that cannot be written are set aside. */
 extern void elt_apply_guarded(EltLoadRun *run, EltLoadRows *rows);
 
-/* Does this error say that a row is bad, rather than the load or the server? */
-extern bool elt_is_row_error(int sqlerrcode);
-
 /* The row that was rejected, with the columns that the source has now; in the current memory context. */
 extern MinimalTuple elt_rejected_tuple(EltLoadRun *run, const EltRejected *rejected);
 
@@ -108,6 +105,9 @@ extern bool elt_load_attempt(EltLoadRun *run, EltAttempt work, void *arg, ErrorD
 
 /* copy.c: bring the target to what the query gives over the whole source. */
 extern void elt_load_copy(EltLoadRun *run);
+
+/* run.c: in transactions of its own, from a procedure that may commit, with a snapshot active: until the load has caught up with what was committed before */
+extern void elt_load_run(const char *name);
 
 /* run.c: what the SQL functions of run.c and define.c share */
 extern EltLoad *elt_load_get(const char *name); /* exists, and the current

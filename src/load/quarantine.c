@@ -35,23 +35,6 @@
 #include "capture/image.h"
 #include "load/load.h"
 
-bool
-elt_is_row_error(int sqlerrcode)
-{
-	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
-	{
-		case MAKE_SQLSTATE('2', '2', '0', '0', '0'):	/* data exception */
-		case MAKE_SQLSTATE('2', '3', '0', '0', '0'):	/* integrity constraint */
-		case MAKE_SQLSTATE('3', '8', '0', '0', '0'):	/* external routine */
-		case MAKE_SQLSTATE('3', '9', '0', '0', '0'):
-		case MAKE_SQLSTATE('4', '4', '0', '0', '0'):	/* WITH CHECK OPTION */
-		case MAKE_SQLSTATE('P', '0', '0', '0', '0'):	/* RAISE */
-			return true;
-		default:
-			return sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED;	/* too big for an index */
-	}
-}
-
 /* A step of a batch as work without the types of a load. */
 typedef struct Attempt
 {

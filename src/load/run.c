@@ -1,6 +1,6 @@
 /*
  * run.c
- *	  Running a load: one batch (elt.run_batch), batches until it has caught up (CALL elt.run), and rejected rows once more (elt.retry_rejected).
+ *	  Running a load: one batch (elt.run_batch), batches until it has caught up (for CALL elt.run), and rejected rows once more (elt.retry_rejected).
  *
  *	  become the owner -> elt_batch_begin: lock, snapshot, window -> first time, or changes do not suffice: copy.c
  *	                                                              -> else net the window -> rows -> apply.c, quarantine.c
@@ -46,7 +46,6 @@
 #include "load/query.h"
 
 PG_FUNCTION_INFO_V1(elt_sql_run_batch);
-PG_FUNCTION_INFO_V1(elt_sql_run_node);
 PG_FUNCTION_INFO_V1(elt_sql_retry_rejected);
 PG_FUNCTION_INFO_V1(elt_sql_load_pending);
 
@@ -436,25 +435,6 @@ elt_sql_run_batch(PG_FUNCTION_ARGS)
 }
 
 static void
-check_run_arguments(FunctionCallInfo fcinfo)
-{
-	bool		upstream = elt_arg_bool(fcinfo, 1, "upstream");
-	bool		downstream = elt_arg_bool(fcinfo, 2, "downstream");
-
-	if (upstream || downstream)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("running what is %s of a load is not supported yet", upstream ? "upstream" : "downstream"),
-				 errhint("Run the loads one after the other.")));
-	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) || castNode(CallContext, fcinfo->context)->atomic)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
-				 errmsg("elt.run cannot be called in a transaction block"),
-				 errdetail("It commits after each batch."),
-				 errhint("Use SELECT * FROM elt.run_batch(...) there, until it returns pending = 0.")));
-}
-
-static void
 commit_and_begin(void)
 {
 	PopActiveSnapshot();
@@ -486,23 +466,10 @@ run_until_caught_up(const char *name)
 	return outcome.capture;
 }
 
-/* CALL elt.run(name, upstream, downstream) */
-Datum
-elt_sql_run_node(PG_FUNCTION_ARGS)
+void
+elt_load_run(const char *name)
 {
-	char	   *name = elt_arg_text(fcinfo, 0, "name");
-	MemoryContext caller = CurrentMemoryContext;
-
-	elt_check_may_write("elt.run()");
-	check_run_arguments(fcinfo);
-	SPI_connect_ext(SPI_OPT_NONATOMIC);
-	name = pstrdup(name);
-	PushActiveSnapshot(GetTransactionSnapshot());
 	elt_segment_maintain(run_until_caught_up(name));
-	PopActiveSnapshot();
-	SPI_finish();
-	MemoryContextSwitchTo(caller);
-	PG_RETURN_VOID();
 }
 
 /* All rejected rows of a load as rows to load, and no longer rejected. */

@@ -19,17 +19,21 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "executor/instrument.h"
 #include "executor/tstoreReceiver.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/analyze.h"
+#include "parser/parsetree.h"
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/queryenvironment.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
@@ -234,18 +238,32 @@ plan_queries(Run *run, List *queries)
 	return plans;
 }
 
-/* Of the plan of an INSERT, leave what gives the rows. The rights to insert are checked all the same. */
+/*
+ * An INSERT as the SELECT of the rows that it would write, whole: one that parallel workers may help with. The table stays among what is read, so that the right
+ * to insert is checked.
+ */
 static void
-take_rows_only(List *plans)
+select_of_insert(Query *query)
 {
-	PlannedStmt *plan = linitial_node(PlannedStmt, plans);
+	Relation	rel = table_open(rt_fetch(query->resultRelation, query->rtable)->relid, NoLock);
+	List	   *targets = NIL;
 
-	if (list_length(plans) != 1 || plan->commandType != CMD_INSERT || !IsA(plan->planTree, ModifyTable))
-		elog(ERROR, "expected one INSERT");
-	plan->planTree = outerPlan(plan->planTree);
-	plan->commandType = CMD_SELECT;
-	plan->resultRelations = NIL;
-	plan->hasReturning = false;
+	Assert(query->onConflict == NULL && query->returningList == NIL);
+	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
+		TargetEntry *tle = get_tle_by_resno(query->targetList, i + 1);
+
+		/* dropped ones have no type any more */
+		if (tle == NULL)
+			tle = makeTargetEntry((Expr *) (att->attisdropped ? makeNullConst(INT4OID, -1, InvalidOid) : makeNullConst(att->atttypid, att->atttypmod, att->attcollation)),
+								  i + 1, pstrdup(NameStr(att->attname)), false);
+		targets = lappend(targets, tle);
+	}
+	table_close(rel, NoLock);
+	query->targetList = targets;
+	query->commandType = CMD_SELECT;
+	query->resultRelation = 0;
 }
 
 /* From text to plans: one, or as many as rules on the target make of it. */
@@ -255,7 +273,7 @@ plan_statement(Run *run)
 	List	   *parsed = pg_parse_query(run->sql);
 	int			nparams = run->params != NULL ? run->params->numParams : 0;
 	Oid		   *types = palloc(sizeof(Oid) * Max(nparams, 1));
-	List	   *plans;
+	List	   *queries;
 	Query	   *query;
 
 	if (list_length(parsed) != 1)
@@ -269,10 +287,14 @@ plan_statement(Run *run)
 	(void) replace_walker((Node *) query, run);
 	if (run->change != NULL)
 		run->change(query, run->change_arg);
-	plans = plan_queries(run, pg_rewrite_query(query));
+	queries = pg_rewrite_query(query);
 	if (run->rows_only && query->commandType == CMD_INSERT)
-		take_rows_only(plans);
-	return plans;
+	{
+		if (list_length(queries) != 1)
+			elog(ERROR, "expected one INSERT");
+		select_of_insert(linitial_node(Query, queries));
+	}
+	return plan_queries(run, queries);
 }
 
 static bool

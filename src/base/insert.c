@@ -184,6 +184,8 @@ start(Receiver *receiver)
 	if (receiver->rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 		receiver->routing = ExecSetupPartitionTupleRouting(receiver->estate, receiver->rel);
 	receiver->cid = GetCurrentCommandId(true);
+	/* none can be assigned while parallel workers give the rows */
+	(void) GetCurrentTransactionId();
 	MemoryContextSwitchTo(old);
 }
 

@@ -3,13 +3,16 @@
  *	  A load's first batch, and each one for which changes do not suffice (TRUNCATE, DDL): bring the target to what the query gives over the whole
  *	  source, in one transaction, under the batch's snapshot. The offset stored with it is that snapshot, so the tail begins exactly there.
  *
- *	  on_error 'stop'        one INSERT ... SELECT over the source; mirror: then one DELETE of what the query does not give
+ *	  on_error 'stop'        one INSERT ... SELECT over the source; mirror: then one DELETE of what the query does not give. Where no row can be
+ *	                         in the way, and the target is nothing but a table: its rows by parallel workers, written in batches
  *	  on_error 'quarantine'  the same in a subtransaction; if a row is bad, once more in chunks of rows, read by a cursor, with bisection
  *
  * Writers go on meanwhile. Locks: AccessShare on the source, RowExclusive on the target. A crash, or a cancel, leaves target and offset as they were.
  */
 #include "postgres.h"
 
+#include "access/table.h"
+#include "catalog/pg_inherits.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
@@ -19,19 +22,23 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+#include "base/attempt.h"
 #include "base/compat.h"
+#include "base/insert.h"
 #include "base/progress.h"
 #include "base/sql.h"
 #include "load/load.h"
+#include "worker/worker.h"
 
 /* source rows that are tried together where there are bad ones */
 #define CHUNK_ROWS		4096
 #define FETCH_ROWS		1000
 
-/* Counts the rows that a statement returns, and tells the progress now and then. */
+/* Counts the rows that a statement returns, tells the progress now and then, and hands them on. */
 typedef struct CountReceiver
 {
 	DestReceiver pub;
+	DestReceiver *next;			/* or NULL */
 	int64		done;
 	int64		total;
 } CountReceiver;
@@ -43,16 +50,29 @@ count_row(TupleTableSlot *slot, DestReceiver *self)
 
 	if (++counter->done % 10000 == 0)
 		elt_progress_rows(counter->done, Max(counter->total, counter->done));
-	return true;
+	return counter->next == NULL || counter->next->receiveSlot(slot, counter->next);
 }
 
 static void
 count_startup(DestReceiver *self, int operation, TupleDesc desc)
 {
+	CountReceiver *counter = (CountReceiver *) self;
+
+	if (counter->next != NULL)
+		counter->next->rStartup(counter->next, operation, desc);
 }
 
 static void
 count_shutdown(DestReceiver *self)
+{
+	CountReceiver *counter = (CountReceiver *) self;
+
+	if (counter->next != NULL)
+		counter->next->rShutdown(counter->next);
+}
+
+static void
+count_destroy(DestReceiver *self)
 {
 }
 
@@ -96,17 +116,105 @@ run_counted(EltLoadRun *run, const char *sql, DestReceiver *dest)
 	run->counts.rows_read += counts.offered;
 }
 
+/* Is there no row that another one could meet? */
+static bool
+is_empty(Oid relid)
+{
+	bool		empty = true;
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(relid, NoLock, NULL))
+	{
+		Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
+
+		if (RELKIND_HAS_STORAGE(rel->rd_rel->relkind))
+			empty &= RelationGetNumberOfBlocks(rel) == 0;
+		table_close(rel, AccessShareLock);
+	}
+	return empty;
+}
+
+static void
+without_conflicts(Query *query, void *arg)
+{
+	query->onConflict = NULL;
+}
+
+typedef struct Fill
+{
+	EltLoadRun *run;
+	const char *sql;
+	CountReceiver *counter;
+	EltLoadCounts counts;
+} Fill;
+
+static void
+fill_in_batches(void *arg)
+{
+	Fill	   *fill = arg;
+	DestReceiver *receiver = elt_insert_receiver(fill->run->load->target, NULL, 0, ELT_INSERT_INDEXES);
+	EltExecCounts counts;
+	EltReserved reserved;
+
+	fill->counter->next = receiver;
+	elt_reserve_begin(&reserved);
+	elt_exec_changed(fill->sql, without_conflicts, NULL, &fill->counter->pub, &counts);
+	elt_reserve_end(&reserved);
+	fill->counts.inserted = fill->counts.rows_read = elt_insert_rows(receiver);
+	receiver->rDestroy(receiver);
+}
+
+static bool
+is_unique_violation(int sqlerrcode)
+{
+	return sqlerrcode == ERRCODE_UNIQUE_VIOLATION;
+}
+
+/* The first rows of a table, or more of what is only added; false: it cannot be done like this. */
+static bool
+fill_target(EltLoadRun *run, const char *sql, CountReceiver *counter)
+{
+	Fill		fill = {run, sql, counter};
+	ErrorData  *error;
+	bool		filled;
+
+	if (elt_insert_refusal(run->load->target) != NULL || !(run->append || is_empty(run->load->target)))
+		return false;
+	if (run->append)
+	{
+		fill_in_batches(&fill);
+		filled = true;
+	}
+	else
+	{
+		/*
+		 * the source may give a key twice, and somebody else may write it: an
+		 * upsert knows what to do, or to say
+		 */
+		filled = elt_attempt(fill_in_batches, &fill, is_unique_violation, &error);
+	}
+	counter->next = NULL;
+	counter->done = 0;
+	if (!filled)
+		return false;
+	run->counts.inserted += fill.counts.inserted;
+	run->counts.rows_read += fill.counts.rows_read;
+	return true;
+}
+
 /* All rows, in as few commands as there can be. */
 static void
 copy_whole(EltLoadRun *run, void *arg)
 {
 	const char *query = psprintf("(%s) AS elt_q", run->load->query);
-	CountReceiver counter = {{count_row, count_startup, count_shutdown, count_shutdown, DestNone}};
+	CountReceiver counter = {{count_row, count_startup, count_shutdown, count_destroy, DestNone}};
 	bool		only_adds = *(bool *) arg;
+	char	   *sql = elt_apply_insert_sql(run, query);
 
 	counter.total = estimated_rows(run->batch->root);
 	elt_progress_rows(0, counter.total);
-	run_counted(run, psprintf("%s RETURNING 1", elt_apply_insert_sql(run, query)), &counter.pub);
+	if (!fill_target(run, sql, &counter))
+		run_counted(run, psprintf("%s RETURNING 1", sql), &counter.pub);
 	if (!only_adds)
 		run_counted(run, psprintf("DELETE FROM %s WHERE NOT EXISTS (SELECT FROM %s WHERE %s)",
 								  elt_apply_target(run), query,

@@ -22,10 +22,12 @@
 #include "utils/rel.h"
 
 #include "base/exec.h"
+#include "base/insert.h"
 #include "base/secctx.h"
 #include "base/sql.h"
 #include "view/block.h"
 #include "view/maintain.h"
+#include "worker/worker.h"
 
 /* What a statement gave. */
 typedef struct Rows
@@ -725,6 +727,48 @@ elt_maintain_delta(EltMaintain *m)
 	end_deltas_of_parts(m);
 }
 
+/* Has a table indexes, and nobody else who could be waiting for them? */
+static bool
+has_indexes_to_make(Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	bool		result = rel->rd_createSubid != InvalidSubTransactionId && RelationGetIndexList(rel) != NIL;
+
+	table_close(rel, NoLock);
+	return result;
+}
+
+/*
+ * All rows of a part into its empty storage, in batches where nothing but rows is to be written. Indexes are made from all of them where nobody would have to wait
+ * for that.
+ */
+static void
+fill(EltMaintain *m, EltPart *part)
+{
+	Oid			storage = m->storages[part->number];
+	bool		mine = has_indexes_to_make(storage);
+	char	   *sql = psprintf("INSERT INTO %s (%s) %s", m->places.storages[part->number], elt_column_list(part, "", part->ncolumns),
+							   elt_rows_sql(&m->places, part, NULL, 0));
+	EltExecCounts counts;
+	EltReserved reserved;
+	DestReceiver *receiver;
+
+	if (elt_insert_refusal(storage) != NULL)
+	{
+		elt_exec(sql, NULL, 0, NULL, NULL, &counts);
+		m->counts.inserted = counts.inserted;
+		return;
+	}
+	receiver = elt_insert_receiver(storage, NULL, 0, mine ? 0 : ELT_INSERT_INDEXES);
+	elt_reserve_begin(&reserved);
+	elt_exec_changed(sql, NULL, NULL, receiver, &counts);
+	if (mine)
+		elt_sql_run_as_extension(psprintf("REINDEX TABLE %s", m->places.storages[part->number]));
+	elt_reserve_end(&reserved);
+	m->counts.inserted = elt_insert_rows(receiver);
+	receiver->rDestroy(receiver);
+}
+
 void
 elt_maintain_full(EltMaintain *m, bool empty)
 {
@@ -740,11 +784,7 @@ elt_maintain_full(EltMaintain *m, bool empty)
 		memset(&m->counts, 0, sizeof(m->counts));
 		if (empty)
 		{
-			EltExecCounts counts;
-
-			elt_exec(psprintf("INSERT INTO %s (%s) %s", m->places.storages[part->number], elt_column_list(part, "", part->ncolumns),
-							  elt_rows_sql(&m->places, part, NULL, 0)), NULL, 0, NULL, NULL, &counts);
-			m->counts.inserted = counts.inserted;
+			fill(m, part);
 			after_computed(m, part);
 		}
 		else

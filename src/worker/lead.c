@@ -319,6 +319,7 @@ one_more(EltPool *pool, int alive, bool *waits)
 		elt_share_hungry(share, full, elt_share_below(share, full, alive));
 		if (pool->result.limited_by == NULL)
 			pool->result.limited_by = elt_limit_text(&share->limits, full);
+		*waits = !elt_slots_held();
 		return false;
 	}
 	if (elt_workers_start(pool, &pool->result.limited_by))

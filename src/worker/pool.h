@@ -221,6 +221,7 @@ extern ErrorData *elt_wire_get_error(const char *from, Size size);
 extern void elt_limits_now(EltLimits *limits);
 extern bool elt_slots_take(const EltLimits *limits, EltScope *full);
 extern bool elt_slots_keep(const EltLimits *limits);
+extern bool elt_slots_held(void);
 extern void elt_slots_drop(void);
 extern bool elt_slots_free(const EltLimits *limits, EltScope *full);
 extern int	elt_slots_count_free(const EltLimits *limits, int most, EltScope *least);

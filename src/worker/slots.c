@@ -64,10 +64,18 @@ take(const EltLimits *limits, EltScope scope, LOCKMODE mode, LOCKTAG *tag)
 	for (int i = 0; i < limits->limit[scope]; i++)
 	{
 		set_tag(tag, CLASS_SLOT, limits, scope, i);
-		if (LockAcquire(tag, mode, true, true) != LOCKACQUIRE_NOT_AVAIL)
+		/* that of a worker which leads a run itself is not free */
+		if (!elt_lock_held(tag, ExclusiveLock) && LockAcquire(tag, mode, true, true) != LOCKACQUIRE_NOT_AVAIL)
 			return true;
 	}
 	return false;
+}
+
+/* Is this a worker? It leads a run without waiting for others, who may wait for it. */
+bool
+elt_slots_held(void)
+{
+	return ntaken > 0;
 }
 
 /* Safe to call when an abort has released them already. */
@@ -148,7 +156,7 @@ count_free(const EltLimits *limits, EltScope scope, int most)
 		LOCKTAG		tag;
 
 		set_tag(&tag, CLASS_SLOT, limits, scope, i);
-		if (LockAcquire(&tag, ShareLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
+		if (elt_lock_held(&tag, ExclusiveLock) || LockAcquire(&tag, ShareLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
 			continue;
 		LockRelease(&tag, ShareLock, true);
 		n++;

@@ -154,6 +154,17 @@ SELECT count(DISTINCT worker) FROM elt.run_parallel(ARRAY['SELECT pg_sleep(0.05)
 SET elt.cpu_count = 4;
 SELECT count(DISTINCT worker) FROM elt.run_parallel(ARRAY['SELECT pg_sleep(1)', 'SELECT pg_sleep(1)', 'SELECT pg_sleep(1)']);
 
+SELECT * FROM elt.workers_available(2);
+SELECT * FROM elt.workers_available(5);
+SET elt.cpu_count = 10;
+SELECT * FROM elt.workers_available(9);
+SET elt.max_workers_per_role = 2;
+SELECT * FROM elt.workers_available(9);
+SELECT result FROM elt.run_parallel(ARRAY['SELECT elt.workers_available(9)', 'SELECT elt.workers_available(1)'], workers => 1);
+RESET elt.max_workers_per_role;
+SELECT elt.workers_available(0);
+SET elt.cpu_count = 4;
+
 -- a lock of the session itself
 SET deadlock_timeout = '50ms';
 BEGIN;
@@ -220,6 +231,12 @@ RESET SESSION AUTHORIZATION;
 -- a run in a run, and many
 SELECT state FROM elt.run_parallel(ARRAY[$$SELECT elt.run_parallel(ARRAY['INSERT INTO worker.counted VALUES (77)'])$$]);
 SELECT count(*) FROM counted WHERE n = 77;
+-- which does not wait for the slot that it has itself
+SET elt.max_workers_per_role = 1;
+SET statement_timeout = '8s';
+SELECT result FROM elt.run_parallel(ARRAY['SELECT state, worker FROM elt.run_parallel(ARRAY[''SELECT 1''])']);
+RESET statement_timeout;
+RESET elt.max_workers_per_role;
 SELECT count(*), sum(rows) FROM elt.run_parallel(array(SELECT 'SELECT 1' FROM generate_series(1, 2000)), read_only => true, same_snapshot => true);
 -- nothing is left
 SELECT count(*) FROM elt.workers;

@@ -20,7 +20,7 @@ CREATE FUNCTION elt.worker_rows(OUT pid integer, OUT leader_pid integer, OUT run
 COMMENT ON FUNCTION elt.worker_rows() IS 'what elt.workers shows, without names';
 
 CREATE VIEW elt.workers WITH (security_barrier) AS
-SELECT w.pid, w.leader_pid, w.run, w.task, w.task_number, w.tasks, w.rows, w.bytes, w.since, w.role::regrole AS role
+SELECT w.pid, w.leader_pid, w.run, w.task, w.task_number, w.tasks, w.rows, w.bytes, w.since, w.role::pg_catalog.regrole AS role
 FROM elt.worker_rows() w;
 COMMENT ON VIEW elt.workers IS
 'The workers that work now in this database for the caller''s roles (all with pg_read_all_stats): run, what they do and since when, rows and bytes of all the tasks each has done. '
@@ -31,5 +31,10 @@ CREATE FUNCTION elt.worker_limits(OUT scope text, OUT max_workers integer, OUT i
 COMMENT ON FUNCTION elt.worker_limits() IS
 'Limits of workers for this session, and how many of them are in use: of the cluster (elt.max_workers), its database (elt.max_workers_per_database) and its '
 'user (elt.max_workers_per_role); NULL: no limit.';
+
+CREATE FUNCTION elt.workers_available(wanted integer, OUT workers integer, OUT limited_by text) RETURNS record
+    LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'elt_sql_workers_available';
+COMMENT ON FUNCTION elt.workers_available(integer) IS
+'How many workers a run with so many tasks would get now; limited_by: why not as many as wanted.';
 
 GRANT SELECT ON elt.workers TO PUBLIC;

@@ -91,24 +91,35 @@ task_lost(EltPool *pool, int number, int worker, ErrorData *error)
 	elt_pool_task_ended(pool, number);
 }
 
+/* What a message says of a task, without its result and error; NULL: it is not valid. */
+static EltTask *
+note_task(EltPool *pool, int worker, EltTaskMessage *message, const char *data, Size size)
+{
+	EltTask    *task;
+
+	if (size < sizeof(*message))
+		return NULL;
+	memcpy(message, data, sizeof(*message));
+	if (size != sizeof(*message) + message->result_size + message->error_size || message->task < 0 || message->task >= pool->ntasks)
+		return NULL;
+	task = &pool->tasks[message->task];
+	task->state = message->state;
+	task->attempts = message->attempts;
+	task->counts = message->counts;
+	task->worker = worker + 1;
+	return task;
+}
+
 static void
 task_message(EltPool *pool, int worker, const char *data, Size size)
 {
 	EltTaskMessage message;
-	EltTask    *task;
 	const char *rest = data + sizeof(message);
+	EltTask    *task = note_task(pool, worker, &message, data, size);
 
-	if (size < sizeof(message))
-		elog(ERROR, "a worker's message is too short");
-	memcpy(&message, data, sizeof(message));
-	if (size != sizeof(message) + message.result_size + message.error_size || message.task < 0 || message.task >= pool->ntasks)
+	if (task == NULL)
 		elog(ERROR, "a worker's message is not valid");
 	pool->heard = GetCurrentTimestamp();
-	task = &pool->tasks[message.task];
-	task->state = message.state;
-	task->attempts = message.attempts;
-	task->counts = message.counts;
-	task->worker = worker + 1;
 	if (message.result_size > 0)
 	{
 		task->result = palloc(message.result_size);
@@ -219,6 +230,20 @@ drain(EltPool *pool, int number)
 	}
 }
 
+/* While a run is being stopped: which tasks have been done all the same. It raises nothing. */
+void
+elt_pool_note_rest(EltPool *pool, int number)
+{
+	EltWorker  *worker = &pool->workers[number];
+	EltTaskMessage message;
+	Size		size;
+	void	   *data;
+
+	while (worker->queue != NULL && shm_mq_receive(worker->queue, &size, &data, true) == SHM_MQ_SUCCESS)
+		if (size > 0 && *(char *) data == ELT_MESSAGE_TASK)
+			(void) note_task(pool, number, &message, (char *) data + 1, size - 1);
+}
+
 /* A worker has not become ready. The next one would not either, where the reason is not one that passes. */
 static void
 start_failed(EltPool *pool, const ErrorData *fatal)
@@ -237,7 +262,7 @@ worker_ended(EltPool *pool, int number)
 	EltWorker  *worker = &pool->workers[number];
 	uint32		task = pg_atomic_read_u32(&elt_wire_workers(pool->wire)[number].task);
 
-	if (worker->end == 0 && task > 0)
+	if (worker->end == 0 && task > 0 && pool->tasks[task - 1].state == ELT_TASK_WAITING)
 	{
 		ErrorData  *error = worker->fatal;
 
@@ -294,6 +319,7 @@ one_more(EltPool *pool, int alive, bool *waits)
 		elt_share_hungry(share, full, elt_share_below(share, full, alive));
 		if (pool->result.limited_by == NULL)
 			pool->result.limited_by = elt_limit_text(&share->limits, full);
+		*waits = !elt_slots_held();
 		return false;
 	}
 	if (elt_workers_start(pool, &pool->result.limited_by))

@@ -199,7 +199,7 @@ elt_pool_run(const EltPoolOptions *options, EltTask *tasks, int ntasks)
 	PG_CATCH();
 	{
 		elt_progress_leave(pool->owns_progress);
-		elt_pool_stop(pool);
+		elt_pool_stop(pool, true);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -209,7 +209,7 @@ elt_pool_run(const EltPoolOptions *options, EltTask *tasks, int ntasks)
 	result.limited_by = limited_by(pool);
 	error = pool->error;
 	label = pool->error_label;
-	elt_pool_stop(pool);
+	elt_pool_stop(pool, true);
 	if (error != NULL && !options->keep_going)
 		raise_error(error, label);
 	return result;

@@ -222,6 +222,7 @@ extern void elt_limits_now(EltLimits *limits);
 extern bool elt_slots_take(const EltLimits *limits, EltScope *full);
 extern bool elt_slots_reserve(const EltLimits *limits, LOCKTAG *locks, int *n);
 extern bool elt_slots_keep(const EltLimits *limits);
+extern bool elt_slots_held(void);
 extern void elt_slots_drop(void);
 extern bool elt_slots_free(const EltLimits *limits, EltScope *full);
 extern int	elt_slots_count_free(const EltLimits *limits, int most, EltScope *least);
@@ -237,10 +238,11 @@ extern bool elt_share_below(EltShare *share, EltScope scope, int mine);
 extern bool elt_workers_start(EltPool *pool, const char **why_not);
 extern int	elt_workers_alive(EltPool *pool);
 extern void elt_pool_open(EltPool *pool);
-extern void elt_pool_stop(EltPool *pool);
+extern void elt_pool_stop(EltPool *pool, bool read);
 
 /* lead.c */
 extern void elt_lead(EltPool *pool);
+extern void elt_pool_note_rest(EltPool *pool, int number);
 extern int	elt_pool_claim(EltPool *pool);
 extern void elt_pool_task_ended(EltPool *pool, int number);
 extern void elt_pool_check_age(EltPool *pool);

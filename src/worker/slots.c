@@ -63,17 +63,19 @@ take(const EltLimits *limits, EltScope scope, LOCKMODE mode, bool session, LOCKT
 {
 	for (int i = 0; i < limits->limit[scope]; i++)
 	{
-		LockAcquireResult result;
-
 		set_tag(tag, CLASS_SLOT, limits, scope, i);
-		result = LockAcquire(tag, mode, session, true);
-		if (result == LOCKACQUIRE_OK)
+		/* that of a worker which leads a run itself, or a reserved one, is not free */
+		if (!elt_lock_held(tag, ExclusiveLock) && LockAcquire(tag, mode, session, true) != LOCKACQUIRE_NOT_AVAIL)
 			return true;
-		/* this session's own, of another reservation */
-		if (result == LOCKACQUIRE_ALREADY_HELD)
-			LockRelease(tag, mode, session);
 	}
 	return false;
+}
+
+/* Is this a worker? It leads a run without waiting for others, who may wait for it. */
+bool
+elt_slots_held(void)
+{
+	return ntaken > 0;
 }
 
 /* Safe to call when an abort has released them already. */
@@ -176,7 +178,7 @@ count_free(const EltLimits *limits, EltScope scope, int most)
 		LOCKTAG		tag;
 
 		set_tag(&tag, CLASS_SLOT, limits, scope, i);
-		if (LockAcquire(&tag, ShareLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
+		if (elt_lock_held(&tag, ExclusiveLock) || LockAcquire(&tag, ShareLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
 			continue;
 		LockRelease(&tag, ShareLock, true);
 		n++;

@@ -214,6 +214,12 @@ ALTER EVENT TRIGGER elt_sql_drop ENABLE ALWAYS;
 REVOKE ALL ON FUNCTION elt.capture(), elt.capture_moves(), elt.capture_generated(), elt.on_ddl_command_end(), elt.on_table_rewrite(),
     elt.on_sql_drop() FROM PUBLIC;
 GRANT SELECT ON elt.tracked TO PUBLIC;
+-- Hash shards.
+
+CREATE FUNCTION elt.shard_table(relation regclass, shard_key text[], shards integer DEFAULT 8) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'elt_sql_shard_table';
+COMMENT ON FUNCTION elt.shard_table(regclass, text[], integer) IS
+'Turns a table into a hash-partitioned one.';
 -- Definitions of loads, and the rows they could not load.
 CREATE TABLE elt.load (
     node integer NOT NULL PRIMARY KEY,

@@ -249,6 +249,39 @@ elt_attrmap_if_needed(TupleDesc from, TupleDesc to)
 #endif
 }
 
+/* What pg_class counts of a relation without storage, from 18 on. */
+static inline void
+elt_clear_all_frozen(Form_pg_class form)
+{
+#if PG_VERSION_NUM >= 180000
+	form->relallfrozen = 0;
+#else
+	(void) form;
+#endif
+}
+
+/* A constraint to be made is one that is enforced: from 18 on there are others. */
+static inline void
+elt_set_enforced(Constraint *constraint)
+{
+#if PG_VERSION_NUM >= 180000
+	constraint->is_enforced = true;
+#else
+	(void) constraint;
+#endif
+}
+
+/* Map all columns by name. */
+static inline AttrMap *
+elt_attrmap_by_name(TupleDesc from, TupleDesc to)
+{
+#if PG_VERSION_NUM >= 160000
+	return build_attrmap_by_name(from, to, false);
+#else
+	return build_attrmap_by_name(from, to);
+#endif
+}
+
 /* Does the current user own a relation? */
 static inline bool
 elt_owns_relation(Oid relid)

@@ -8,6 +8,7 @@
 #include "base/bagscan.h"
 #include "base/bagstats.h"
 #include "base/guc.h"
+#include "shard/tasks.h"
 
 PG_MODULE_MAGIC;
 
@@ -19,4 +20,5 @@ _PG_init(void)
 	elt_guc_init();
 	elt_bagscan_init();
 	elt_bagstats_init();
+	elt_shard_init();
 }

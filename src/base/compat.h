@@ -249,6 +249,17 @@ elt_attrmap_if_needed(TupleDesc from, TupleDesc to)
 #endif
 }
 
+/* Enter a row that was inserted into the indexes of its table. */
+static inline void
+elt_insert_index_tuples(ResultRelInfo *info, TupleTableSlot *slot, EState *estate)
+{
+#if PG_VERSION_NUM >= 160000
+	(void) ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL, false);
+#else
+	(void) ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL);
+#endif
+}
+
 /* What pg_class counts of a relation without storage, from 18 on. */
 static inline void
 elt_clear_all_frozen(Form_pg_class form)

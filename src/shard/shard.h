@@ -21,8 +21,9 @@ typedef struct EltSharding
 	Oid			root;			/* what the user named */
 	int32		capture;		/* while changes are followed: of root */
 	int32		consumer;		/* and our own */
-	bool		tracked;		/* the shards need the triggers of change
-								 * tracking */
+	bool		tracked;		/* for others, too: the shards need the
+								 * triggers of change tracking */
+	int			patience;		/* ms, for a lock on the table */
 	int			shards;			/* of each parent */
 	int			ncolumns;
 	NameData	columns[PARTITION_MAX_KEYS];
@@ -81,6 +82,12 @@ extern EltSharding *elt_shard_plan(Oid relid, List *columns, int shards);
 
 /* Text that changes when something is altered that the shards have been made after. */
 extern char *elt_shard_definition(EltSharding *sharding);
+
+/*
+ * lock.c: lock the tree from its root on. Waits briefly, again and again, so that others do not queue behind for long; between, `meanwhile` is called. 55P03 when the
+ * sharding's patience is at its end.
+ */
+extern void elt_shard_lock(EltSharding *sharding, LOCKMODE mode, void (*meanwhile) (void *arg), void *arg);
 
 /* create.c: the shards, as tables by themselves */
 extern void elt_shard_create(EltSharding *sharding);

@@ -1,15 +1,31 @@
 /*
  * table.c
- *	  elt.shard_table.
+ *	  elt.shard_table, the leader.
+ *
+ *	  while others write (each step in workers' transactions, committed):
+ *		begin    change tracking, our consumer, empty shards, a row of elt.shard_run                                    tasks.c
+ *		fill     blocks of the table -> shards, all under one snapshot of the leader; then indexes, statistics         copy.c, create.c
+ *		follow   what changed since that snapshot, again and again until little is left                                 follow.c
+ *	  in the caller's transaction:
+ *		swap     AccessExclusive lock -> look again at everything -> the last changes -> convert, attach                convert.c
+ *
+ * Where that cannot be (no worker to be had, or the caller's transaction has written, or has a fixed snapshot or a lock of its own) all of it is done in the caller's transaction: first the
+ * AccessExclusive lock, then copy, index, convert. A NOTICE tells.
+ *
+ * Errors before the swap, and in it, undo what was committed. A caller that rolls back later, or a crash, leaves it to the next call or to elt._clean_shards().
+ *
+ * Locks of the leader: the object lock of catalog/shard.h, first; AccessShare on the tree up to the swap. It has no xid until then.
  */
 #include "postgres.h"
 
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/pg_class.h"
 #include "commands/tablecmds.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "storage/proc.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -17,14 +33,38 @@
 #include "utils/snapmgr.h"
 
 #include "base/args.h"
+#include "base/attempt.h"
 #include "base/compat.h"
+#include "base/debug_point.h"
 #include "base/secctx.h"
+#include "base/sql.h"
+#include "capture/batch.h"
+#include "capture/mark.h"
 #include "capture/tree.h"
 #include "catalog/capture.h"
+#include "catalog/shard.h"
 #include "catalog/table.h"
+#include "shard/clean.h"
+#include "shard/follow.h"
 #include "shard/shard.h"
+#include "shard/tasks.h"
+#include "worker/worker.h"
+
+#define PATIENCE		(10 * 60 * 1000)	/* ms, where lock_timeout is off */
+#define FEW_CHANGES		1000	/* that may be left for the swap */
+#define MAX_ROUNDS		20
 
 PG_FUNCTION_INFO_V1(elt_sql_shard_table);
+
+/* What the user asked for. */
+typedef struct ShardCall
+{
+	Oid			relid;
+	List	   *columns;
+	int			shards;
+	bool		begun;			/* there may be something to undo */
+	bool		no_worker;		/* nothing was done */
+} ShardCall;
 
 /* The shard key's columns, as the user named them. */
 static List *
@@ -69,13 +109,92 @@ arg_shards(FunctionCallInfo fcinfo, int n)
 	return PG_GETARG_INT32(n);
 }
 
-/* All of it in the caller's transaction: nobody else writes meanwhile. */
-static void
-shard_serially(EltSharding *sharding)
+static EltSharding *
+plan(ShardCall *call)
 {
-	List *members = elt_tree_members(sharding->root, AccessExclusiveLock);
+	EltSharding *sharding = elt_shard_plan(call->relid, call->columns, call->shards);
 
-	(void) members;
+	sharding->patience = LockTimeout > 0 ? LockTimeout : PATIENCE;
+	return sharding;
+}
+
+/* Nothing of the caller's transaction is at work on the tree. */
+static void
+check_not_in_use(EltSharding *sharding)
+{
+	ListCell   *lc;
+
+	foreach(lc, elt_tree_members(sharding->root, AccessShareLock))
+	{
+		Relation	rel = table_open(lfirst_oid(lc), NoLock);
+
+		CheckTableNotInUse(rel, "elt.shard_table");
+		table_close(rel, NoLock);
+	}
+}
+
+/* Does a consumer still have to read images with pointers to toasted values? Those values go. */
+static void
+mark_pointers(EltCapture *capture)
+{
+	ListCell   *lc;
+	bool		found = false;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	foreach(lc, elt_consumer_list(capture->id))
+	{
+		EltConsumer *consumer = lfirst(lc);
+
+		found |= consumer->offset != NULL && elt_consumer_has_pointers(consumer, capture);
+	}
+	PopActiveSnapshot();
+	if (found)
+		elt_mark_relation(capture->relid, ELT_MARK_REWRITE);
+}
+
+/* The log of a tracked table goes on: the shards belong to its tree, and have its triggers, before they are attached. */
+static void
+track_shards(EltSharding *sharding)
+{
+	EltCapture *capture = elt_capture_by_relation(sharding->root);
+
+	if (capture == NULL || !elt_install_is(&capture->install))
+		return;
+	mark_pointers(capture);
+	for (int i = 0; i < elt_sharding_ntables(sharding); i++)
+	{
+		elt_tree_add_triggers(elt_sharding_tables(sharding, 0)[i]);
+		elt_member_insert(capture->id, elt_sharding_tables(sharding, 0)[i]);
+	}
+}
+
+/* Triggers that only a partitioned table needs. */
+static void
+track_parents(EltSharding *sharding)
+{
+	EltCapture *capture = elt_capture_by_relation(sharding->root);
+
+	for (int i = 0; capture != NULL && elt_install_is(&capture->install) && i < sharding->nparents; i++)
+		elt_tree_add_triggers(elt_sharding_parents(sharding)[i]);
+}
+
+static void
+convert(EltSharding *sharding)
+{
+	track_shards(sharding);
+	elt_shard_convert(sharding);
+	track_parents(sharding);
+}
+
+/* All of it in the caller's transaction: nobody else uses the table meanwhile. */
+static void
+shard_here(ShardCall *call)
+{
+	EltSharding *sharding = plan(call);
+
+	elt_shard_lock(sharding, AccessExclusiveLock, NULL, NULL);
+	sharding = plan(call);
+	check_not_in_use(sharding);
 	elt_shard_create(sharding);
 	PushCopiedSnapshot(GetLatestSnapshot());
 	UpdateActiveSnapshotCommandId();
@@ -83,25 +202,137 @@ shard_serially(EltSharding *sharding)
 		(void) elt_shard_copy(sharding, i, 0, MaxBlockNumber);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
-	for (int i = 0; i < sharding->nparents; i++)
-		for (int j = 0; j < sharding->shards; j++)
-			elt_shard_index(sharding, i, j);
-	elt_shard_convert(sharding);
+	for (int i = 0; i < elt_sharding_ntables(sharding); i++)
+		elt_shard_index(sharding, i / sharding->shards, i % sharding->shards);
+	convert(sharding);
+}
+
+static void
+catch_up(void *arg)
+{
+	for (int round = 0; round < MAX_ROUNDS; round++)
+	{
+		if (elt_shard_catch_up(arg, NULL) <= FEW_CHANGES)
+			return;
+	}
+}
+
+static void
+swap(ShardCall *call, EltSharding *sharding, const char *definition)
+{
+	EltShardRun *run;
+
+	elt_shard_lock(sharding, AccessExclusiveLock, catch_up, sharding);
+	elt_debug_point("shard-locked");
+	(void) plan(call);
+	if (strcmp(definition, elt_shard_definition(sharding)) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("table \"%s\" was altered while it was being sharded", get_rel_name(sharding->root)),
+				 errhint("Call elt.shard_table again.")));
+	check_not_in_use(sharding);
+	(void) elt_shard_follow(sharding, NULL);
+	run = elt_shard_run_by_relation(sharding->root);
+	if (run == NULL)
+		elog(ERROR, "the sharding of \"%s\" has been cleaned up meanwhile", get_rel_name(sharding->root));
+	elt_shard_end_tracking(sharding->root, sharding->capture, sharding->consumer, run->tracked_here);
+	convert(sharding);
+	elt_shard_run_delete(run->id);
+}
+
+static void
+shard_beside(void *arg)
+{
+	ShardCall  *call = arg;
+	EltSharding *sharding = plan(call);
+	char	   *definition = elt_shard_definition(sharding);
+	EltOffset  *from;
+
+	check_not_in_use(sharding);
+	call->begun = true;
+	sharding = elt_shard_begin(sharding);
+	if (sharding == NULL)
+	{
+		call->no_worker = true;
+		return;
+	}
+	from = elt_shard_fill(sharding);
+	(void) elt_shard_catch_up(sharding, from);
+	catch_up(sharding);
+	swap(call, sharding, definition);
+}
+
+static bool
+any_error(int sqlerrcode)
+{
+	return true;
+}
+
+/* Why it cannot be done beside the table's writers; NULL: it can. */
+static const char *
+why_here(Oid relid)
+{
+	EltCapture *capture = elt_capture_by_relation(relid);
+	const char *limited_by = NULL;
+	Relation	rel;
+	bool		locked;
+
+	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		return "it has written before";
+	if (IsolationUsesXactSnapshot())
+		return "its isolation level is not READ COMMITTED";
+	rel = table_open(relid, AccessShareLock);
+	locked = CheckRelationLockedByMe(rel, RowShareLock, true);
+	table_close(rel, NoLock);
+	if (locked)
+		return "it has locked the table";
+	if (capture != NULL && elt_install_is(&capture->install) && capture->keys_only)
+		return "the table's change log has keys only";
+	if (elt_pool_available(1, &limited_by) < 1)
+		return limited_by ? limited_by : "no background worker can be had";
+	return NULL;
+}
+
+static void
+shard_table(ShardCall *call)
+{
+	const char *why;
+	ErrorData  *error;
+
+	(void) plan(call);
+	if (!elt_shard_run_try_lock(call->relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("table \"%s\" is being sharded by another session", get_rel_name(call->relid)),
+				 errhint("Wait until it has finished.")));
+	why = why_here(call->relid);
+	if (why == NULL && !elt_attempt(shard_beside, call, any_error, &error))
+	{
+		if (call->begun)
+			(void) elt_shard_undo(call->relid);
+		ReThrowError(error);
+	}
+	if (call->no_worker)
+		why = "no background worker could be had";
+	if (why == NULL)
+		return;
+	ereport(NOTICE,
+			(errmsg("sharding \"%s\" in this transaction: others wait for the table until it ends", get_rel_name(call->relid)),
+			 errdetail("The reason: %s.", why)));
+	shard_here(call);
 }
 
 Datum
 elt_sql_shard_table(PG_FUNCTION_ARGS)
 {
-	Oid			relid = elt_arg_relation(fcinfo, 0, "relation");
-	List	   *columns = arg_columns(fcinfo, 1);
-	int			shards = arg_shards(fcinfo, 2);
-	EltSharding *sharding;
+	ShardCall	call = {.relid = elt_arg_relation(fcinfo, 0, "relation")};
 	EltSecContext save;
 
+	call.columns = arg_columns(fcinfo, 1);
+	call.shards = arg_shards(fcinfo, 2);
 	elt_check_may_write("elt.shard_table()");
 	elt_become(&save, GetUserId());
-	sharding = elt_shard_plan(relid, columns, shards);
-	shard_serially(sharding);
+	shard_table(&call);
 	elt_restore(&save);
 	PG_RETURN_VOID();
 }

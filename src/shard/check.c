@@ -256,12 +256,17 @@ check_table(Relation rel)
 	Form_pg_class form = rel->rd_rel;
 
 	check_kind(relid, form->relkind);
+	if (is_internal_schema(form->relnamespace) || IsCatalogRelation(rel))
+		refuse(relid, "it is a system table", "Only users' tables can be sharded.");
+	if (!elt_may_create_in(form->relnamespace))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to create shards in schema \"%s\"", get_namespace_name(form->relnamespace)),
+				 errhint("Ask the schema's owner for CREATE on it.")));
 	if (form->relpersistence == RELPERSISTENCE_TEMP)
 		refuse(relid, "it is a temporary table", "Create it as a partitioned table.");
 	if (form->relpersistence == RELPERSISTENCE_UNLOGGED)
 		refuse(relid, "it is an unlogged table", "Run ALTER TABLE ... SET LOGGED first.");
-	if (is_internal_schema(form->relnamespace) || IsCatalogRelation(rel))
-		refuse(relid, "it is a system table", "Only users' tables can be sharded.");
 	if (OidIsValid(form->reloftype))
 		refuse(relid, psprintf("it is a typed table, of type %s", format_type_be(form->reloftype)),
 			   "Run ALTER TABLE ... NOT OF first.");

@@ -128,7 +128,7 @@ check_not_in_use(EltSharding *sharding)
 	{
 		Relation	rel = table_open(lfirst_oid(lc), NoLock);
 
-		CheckTableNotInUse(rel, "elt.shard_table");
+		CheckTableNotInUse(rel, "shard");
 		table_close(rel, NoLock);
 	}
 }
@@ -194,7 +194,6 @@ shard_here(ShardCall *call)
 
 	elt_shard_lock(sharding, AccessExclusiveLock, NULL, NULL);
 	sharding = plan(call);
-	check_not_in_use(sharding);
 	elt_shard_create(sharding);
 	PushCopiedSnapshot(GetLatestSnapshot());
 	UpdateActiveSnapshotCommandId();
@@ -230,7 +229,6 @@ swap(ShardCall *call, EltSharding *sharding, const char *definition)
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("table \"%s\" was altered while it was being sharded", get_rel_name(sharding->root)),
 				 errhint("Call elt.shard_table again.")));
-	check_not_in_use(sharding);
 	(void) elt_shard_follow(sharding, NULL);
 	run = elt_shard_run_by_relation(sharding->root);
 	if (run == NULL)
@@ -248,7 +246,6 @@ shard_beside(void *arg)
 	char	   *definition = elt_shard_definition(sharding);
 	EltOffset  *from;
 
-	check_not_in_use(sharding);
 	call->begun = true;
 	sharding = elt_shard_begin(sharding);
 	if (sharding == NULL)
@@ -299,7 +296,7 @@ shard_table(ShardCall *call)
 	const char *why;
 	ErrorData  *error;
 
-	(void) plan(call);
+	check_not_in_use(plan(call));
 	if (!elt_shard_run_try_lock(call->relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),

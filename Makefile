@@ -11,6 +11,8 @@ SQL_PARTS = \
 	src/catalog/tables.sql \
 	src/capture/tables.sql \
 	src/capture/functions.sql \
+	src/worker/tables.sql \
+	src/worker/functions.sql \
 	src/shard/tables.sql \
 	src/shard/functions.sql \
 	src/load/tables.sql \

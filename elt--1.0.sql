@@ -214,6 +214,41 @@ ALTER EVENT TRIGGER elt_sql_drop ENABLE ALWAYS;
 REVOKE ALL ON FUNCTION elt.capture(), elt.capture_moves(), elt.capture_generated(), elt.on_ddl_command_end(), elt.on_table_rewrite(),
     elt.on_sql_drop() FROM PUBLIC;
 GRANT SELECT ON elt.tracked TO PUBLIC;
+-- Workers.
+
+CREATE FUNCTION elt.run_parallel(commands text[], workers integer DEFAULT NULL, read_only boolean DEFAULT false, same_snapshot boolean DEFAULT false,
+                                 keep_going boolean DEFAULT false, retries integer DEFAULT 0,
+                                 OUT command integer, OUT state text, OUT worker integer, OUT attempts integer, OUT rows bigint,
+                                 OUT sqlstate text, OUT error text, OUT detail text, OUT hint text, OUT context text,
+                                 OUT buffers_hit bigint, OUT buffers_read bigint, OUT buffers_written bigint, OUT temp_bytes bigint, OUT wal_bytes bigint,
+                                 OUT user_ms double precision, OUT system_ms double precision, OUT elapsed_ms double precision) RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 AS 'MODULE_PATHNAME', 'elt_sql_run_parallel';
+COMMENT ON FUNCTION elt.run_parallel(text[], integer, boolean, boolean, boolean, integer) IS
+'Runs SQL commands at the same time, by background workers, as the caller and with the caller''s settings; returns a row for each when all have ended. Each command '
+'is a transaction, which commits whatever becomes of the caller''s; read_only: they cannot write, and each worker has one transaction. same_snapshot: all see what the caller''s '
+'statement sees; not where the caller''s transaction has written. keep_going: a command''s error does not end the others, and is in its row. retries: for errors that may pass '
+'(lock timeout, deadlock, serialization failure, lack of resources). Where no worker can be had (see elt.worker_limits) the session does the commands itself, in its own transaction. '
+'worker: 0 for that. Errors: 42501 within a security-restricted operation, 22004, 22023, 54000; those of the commands.';
+
+CREATE FUNCTION elt.worker_rows(OUT pid integer, OUT leader_pid integer, OUT run bigint, OUT task text, OUT task_number integer, OUT tasks integer,
+                                OUT rows bigint, OUT bytes bigint, OUT since timestamptz, OUT role oid) RETURNS SETOF record
+    LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'elt_sql_worker_rows';
+COMMENT ON FUNCTION elt.worker_rows() IS 'what elt.workers shows, without names';
+
+CREATE VIEW elt.workers WITH (security_barrier) AS
+SELECT w.pid, w.leader_pid, w.run, w.task, w.task_number, w.tasks, w.rows, w.bytes, w.since, w.role::regrole AS role
+FROM elt.worker_rows() w;
+COMMENT ON VIEW elt.workers IS
+'The workers that work now in this database for the caller''s roles (all with pg_read_all_stats): run, what they do and since when, rows and bytes of all the tasks each has done. '
+'NULL while a task runs a command with a progress view of its own.';
+
+CREATE FUNCTION elt.worker_limits(OUT scope text, OUT max_workers integer, OUT in_use integer) RETURNS SETOF record
+    LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED ROWS 3 AS 'MODULE_PATHNAME', 'elt_sql_worker_limits';
+COMMENT ON FUNCTION elt.worker_limits() IS
+'Limits of workers for this session, and how many of them are in use: of the cluster (elt.max_workers), its database (elt.max_workers_per_database) and its '
+'user (elt.max_workers_per_role); NULL: no limit.';
+
+GRANT SELECT ON elt.workers TO PUBLIC;
 -- Tables that are being sharded, or were when something ended it: what has been committed for them. Not dumped.
 CREATE SEQUENCE elt.shard_run_id_seq AS integer;
 CREATE TABLE elt.shard_run (
@@ -386,18 +421,22 @@ COMMENT ON VIEW elt.rejected IS
 'Rows that loads of the caller''s roles could not load: error, primary key and content of the source''s row. elt.retry_rejected tries them again.';
 
 CREATE FUNCTION elt.progress_rows(OUT pid integer, OUT node integer, OUT phase text, OUT rows_done bigint, OUT rows_to_go bigint,
-                                  OUT rows_per_second double precision, OUT eta interval, OUT started timestamptz, OUT snapshot_age integer)
+                                  OUT rows_per_second double precision, OUT eta interval, OUT started timestamptz, OUT snapshot_age integer,
+                                  OUT tasks_done integer, OUT tasks_total integer, OUT workers integer)
     RETURNS SETOF record
     LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'elt_sql_progress_rows';
 COMMENT ON FUNCTION elt.progress_rows() IS 'what elt.progress shows, without names';
 
 CREATE VIEW elt.progress WITH (security_barrier) AS
-SELECT n.name AS node, p.pid, p.phase, p.rows_done, p.rows_to_go, p.rows_per_second, p.eta, p.started, p.snapshot_age
+SELECT n.name AS node, p.pid, p.phase, p.rows_done, p.rows_to_go, p.rows_per_second, p.eta, p.started, p.snapshot_age,
+       p.tasks_done, p.tasks_total, p.workers
 FROM elt.progress_rows() p
-JOIN elt.node n ON n.id OPERATOR(pg_catalog.=) p.node;
+LEFT JOIN elt.node n ON n.id OPERATOR(pg_catalog.=) p.node
+WHERE p.node IS NULL OR n.id IS NOT NULL;
 COMMENT ON VIEW elt.progress IS
 'What is running now in any session of the caller''s roles (of all with pg_read_all_stats): phase, rows done, rows to go and the time that they will take (estimates), rows a second; '
-'snapshot_age: transactions begun since the oldest that the session''s snapshot keeps.';
+'snapshot_age: transactions begun since the oldest that the session''s snapshot keeps; tasks_done, tasks_total, workers: of a run of tasks, and workers that work on it now; '
+'node is NULL for one that belongs to none.';
 
 GRANT SELECT ON elt.loads, elt.rejected, elt.progress TO PUBLIC;
 -- Storages of precomputed views, and the internal views that hold their queries. Who may read what is said table by table.

@@ -8,6 +8,7 @@
 #include "base/bagscan.h"
 #include "base/bagstats.h"
 #include "base/guc.h"
+#include "worker/worker.h"
 #include "shard/tasks.h"
 
 PG_MODULE_MAGIC;
@@ -17,6 +18,7 @@ PGDLLEXPORT void _PG_init(void);
 void
 _PG_init(void)
 {
+	elt_worker_init();
 	elt_guc_init();
 	elt_bagscan_init();
 	elt_bagstats_init();

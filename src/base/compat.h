@@ -21,6 +21,7 @@
 #include "nodes/parsenodes.h"
 #include "miscadmin.h"
 #include "parser/parse_relation.h"
+#include "postmaster/bgworker.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "storage/smgr.h"
@@ -28,6 +29,7 @@
 #include "utils/backend_status.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/wait_event.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
@@ -378,6 +380,32 @@ elt_extend_relation(Relation rel, int n, Buffer *buffers)
 		smgrextend(RelationGetSmgr(rel), MAIN_FORKNUM, first + i, zeroes.data, false);
 	UnlockRelationForExtension(rel, ExclusiveLock);
 	return n;
+#endif
+}
+
+/* Connect a background worker for a session of this user, who may have become unable to log in since, where the server lets us. */
+static inline void
+elt_connect_worker(Oid database, Oid user)
+{
+#if PG_VERSION_NUM >= 170000
+	BackgroundWorkerInitializeConnectionByOid(database, user, BGWORKER_BYPASS_ROLELOGINCHECK);
+#else
+	BackgroundWorkerInitializeConnectionByOid(database, user, 0);
+#endif
+}
+
+/* What pg_stat_activity shows of a leader that waits for its workers. */
+static inline uint32
+elt_wait_event_workers(void)
+{
+#if PG_VERSION_NUM >= 170000
+	static uint32 event = 0;
+
+	if (event == 0)
+		event = WaitEventExtensionNew("EltWorkers");
+	return event;
+#else
+	return PG_WAIT_EXTENSION;
 #endif
 }
 

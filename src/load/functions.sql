@@ -69,17 +69,21 @@ COMMENT ON VIEW elt.rejected IS
 'Rows that loads of the caller''s roles could not load: error, primary key and content of the source''s row. elt.retry_rejected tries them again.';
 
 CREATE FUNCTION elt.progress_rows(OUT pid integer, OUT node integer, OUT phase text, OUT rows_done bigint, OUT rows_to_go bigint,
-                                  OUT rows_per_second double precision, OUT eta interval, OUT started timestamptz, OUT snapshot_age integer)
+                                  OUT rows_per_second double precision, OUT eta interval, OUT started timestamptz, OUT snapshot_age integer,
+                                  OUT tasks_done integer, OUT tasks_total integer, OUT workers integer)
     RETURNS SETOF record
     LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'elt_sql_progress_rows';
 COMMENT ON FUNCTION elt.progress_rows() IS 'what elt.progress shows, without names';
 
 CREATE VIEW elt.progress WITH (security_barrier) AS
-SELECT n.name AS node, p.pid, p.phase, p.rows_done, p.rows_to_go, p.rows_per_second, p.eta, p.started, p.snapshot_age
+SELECT n.name AS node, p.pid, p.phase, p.rows_done, p.rows_to_go, p.rows_per_second, p.eta, p.started, p.snapshot_age,
+       p.tasks_done, p.tasks_total, p.workers
 FROM elt.progress_rows() p
-JOIN elt.node n ON n.id OPERATOR(pg_catalog.=) p.node;
+LEFT JOIN elt.node n ON n.id OPERATOR(pg_catalog.=) p.node
+WHERE p.node IS NULL OR n.id IS NOT NULL;
 COMMENT ON VIEW elt.progress IS
 'What is running now in any session of the caller''s roles (of all with pg_read_all_stats): phase, rows done, rows to go and the time that they will take (estimates), rows a second; '
-'snapshot_age: transactions begun since the oldest that the session''s snapshot keeps.';
+'snapshot_age: transactions begun since the oldest that the session''s snapshot keeps; tasks_done, tasks_total, workers: of a run of tasks, and workers that work on it now; '
+'node is NULL for one that belongs to none.';
 
 GRANT SELECT ON elt.loads, elt.rejected, elt.progress TO PUBLIC;

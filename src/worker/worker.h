@@ -37,12 +37,16 @@ typedef struct EltTask
 	const void *data;			/* copied to the worker; no pointers in it */
 	Size		size;
 
-	/* set when elt_pool_run returns, or raises (so that a caller who catches can tell) */
+	/*
+	 * set when elt_pool_run returns, or raises (so that a caller who catches
+	 * can tell)
+	 */
 	EltTaskState state;
 	EltTaskCounts counts;
 	int			attempts;
 	int			worker;			/* 1 .. n, 0: the leader */
-	void	   *result;			/* what the handler left by elt_task_result, palloc'd */
+	void	   *result;			/* what the handler left by elt_task_result,
+								 * palloc'd */
 	Size		result_size;
 	ErrorData  *error;			/* ELT_TASK_FAILED */
 } EltTask;
@@ -71,7 +75,8 @@ extern void elt_task_result(const void *data, Size size);
 typedef enum EltTaskTransactions
 {
 	ELT_TASKS_READ,				/* one read-only transaction a worker */
-	ELT_TASKS_COMMIT			/* a transaction each, committed when the handler returns */
+	ELT_TASKS_COMMIT			/* a transaction each, committed when the
+								 * handler returns */
 } EltTaskTransactions;
 
 typedef struct EltPoolOptions
@@ -82,18 +87,24 @@ typedef struct EltPoolOptions
 	const void *shared;
 	Size		shared_size;
 	EltTaskTransactions transactions;
-	bool		share_snapshot; /* all tasks see what the active snapshot of the leader sees */
+	bool		share_snapshot; /* all tasks see what the active snapshot of
+								 * the leader sees */
 	int			workers;		/* at most so many; 0: as many as make sense */
-	bool		keep_going;		/* do the other tasks although one failed, and return; else the first error is raised, after all have stopped */
-	int			retries;		/* of a task, for transient errors only, and not with a shared snapshot */
-	void		(*done) (EltTask *task, void *arg); /* in the leader, as tasks end; may be NULL */
+	bool		keep_going;		/* do the other tasks although one failed, and
+								 * return; else the first error is raised,
+								 * after all have stopped */
+	int			retries;		/* of a task, for transient errors only, and
+								 * not with a shared snapshot */
+	void		(*done) (EltTask *task, void *arg); /* in the leader, as tasks
+													 * end; may be NULL */
 	void	   *arg;
 } EltPoolOptions;
 
 typedef struct EltPoolResult
 {
 	int			workers;		/* that took part; 0: the leader did all */
-	const char *limited_by;		/* why they are fewer than asked for, for people; NULL: they are not */
+	const char *limited_by;		/* why they are fewer than asked for, for
+								 * people; NULL: they are not */
 	int			failed;
 } EltPoolResult;
 
@@ -107,6 +118,9 @@ typedef struct EltPoolResult
  * Locks: the leader must not hold one that a task needs, for no deadlock detector sees it; workers run with a lock_timeout.
  */
 extern EltPoolResult elt_pool_run(const EltPoolOptions *options, EltTask *tasks, int ntasks);
+
+/* When the library is loaded, before elt_guc_init: the settings. */
+extern void elt_worker_init(void);
 
 /* How many workers a run that could use `wanted` would get now, and why not more. */
 extern int	elt_pool_available(int wanted, const char **limited_by);

@@ -283,8 +283,8 @@ check_table(Relation rel)
 	check_views(relid);
 }
 
-static void
-check_root(Oid relid)
+void
+elt_shard_check_root(Oid relid)
 {
 	if (!elt_owns_relation(relid))
 		ereport(ERROR,
@@ -333,11 +333,10 @@ elt_shard_plan(Oid relid, List *columns, int shards)
 	List	   *members;
 	ListCell   *lc;
 
-	check_root(relid);
 	LockRelationOid(relid, AccessShareLock);
 	if (get_rel_name(relid) == NULL)
 		elt_qualified_name(relid);
-	check_root(relid);
+	elt_shard_check_root(relid);
 	members = find_all_inheritors(relid, AccessShareLock, NULL);
 	sharding = make_sharding(relid, columns, shards, find_parents(members));
 	foreach(lc, members)

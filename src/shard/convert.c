@@ -314,8 +314,9 @@ add_foreign_keys(Oid relid, List *keys)
 	{
 		ForeignKey *key = lfirst(lc);
 
-		elt_sql_run(psprintf("ALTER TABLE %s ADD CONSTRAINT %s %s NOT VALID", elt_qualified_name(relid), quote_identifier(key->name),
-							 key->definition));
+		/* the table has it already, whatever became of the owner's rights to refer to the other one */
+		elt_sql_run_as_extension(psprintf("ALTER TABLE %s ADD CONSTRAINT %s %s NOT VALID", elt_qualified_name(relid),
+										  quote_identifier(key->name), key->definition));
 		set_validated(relid, key->name);
 	}
 }

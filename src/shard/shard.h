@@ -77,6 +77,9 @@ extern void elt_shard_check_unique(Relation rel, EltShardKey *key);
 
 /* check.c */
 
+/* Is it a table, of the current user's? Before it is locked. */
+extern void elt_shard_check_root(Oid relid);
+
 /* What the user named, checked and locked (AccessShare, with all below it); errors for whatever cannot be sharded. */
 extern EltSharding *elt_shard_plan(Oid relid, List *columns, int shards);
 

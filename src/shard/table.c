@@ -192,7 +192,9 @@ shard_here(ShardCall *call)
 {
 	EltSharding *sharding = plan(call);
 
+	check_not_in_use(sharding);
 	elt_shard_lock(sharding, AccessExclusiveLock, NULL, NULL);
+	elt_shard_clean(call->relid);
 	sharding = plan(call);
 	elt_shard_create(sharding);
 	PushCopiedSnapshot(GetLatestSnapshot());
@@ -246,6 +248,7 @@ shard_beside(void *arg)
 	char	   *definition = elt_shard_definition(sharding);
 	EltOffset  *from;
 
+	check_not_in_use(sharding);
 	call->begun = true;
 	sharding = elt_shard_begin(sharding);
 	if (sharding == NULL)
@@ -280,7 +283,7 @@ why_here(Oid relid)
 		return "its isolation level is not READ COMMITTED";
 	rel = table_open(relid, AccessShareLock);
 	locked = CheckRelationLockedByMe(rel, RowShareLock, true);
-	table_close(rel, NoLock);
+	table_close(rel, AccessShareLock);
 	if (locked)
 		return "it has locked the table";
 	if (capture != NULL && elt_install_is(&capture->install) && capture->keys_only)
@@ -296,7 +299,7 @@ shard_table(ShardCall *call)
 	const char *why;
 	ErrorData  *error;
 
-	check_not_in_use(plan(call));
+	elt_shard_check_root(call->relid);
 	if (!elt_shard_run_try_lock(call->relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),

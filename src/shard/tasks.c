@@ -249,7 +249,8 @@ blocks_of(Oid relid)
 	Relation	rel = table_open(relid, AccessShareLock);
 	BlockNumber blocks = RelationGetNumberOfBlocks(rel);
 
-	table_close(rel, NoLock);
+	/* workers will want to lock the shards */
+	table_close(rel, AccessShareLock);
 	return blocks;
 }
 

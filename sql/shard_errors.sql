@@ -94,8 +94,10 @@ SELECT refused($$SELECT elt.shard_table('ranged_1', '{id}')$$);
 CREATE FOREIGN TABLE ranged_2 PARTITION OF ranged FOR VALUES FROM (100) TO (200) SERVER nothing;
 SELECT refused($$SELECT elt.shard_table('ranged', '{id}')$$);
 DROP FOREIGN TABLE ranged_2;
+DROP TABLE ranged_1;
 CREATE TABLE ranged_3 PARTITION OF ranged FOR VALUES FROM (200) TO (300) PARTITION BY HASH (id);
 SELECT refused($$SELECT elt.shard_table('ranged', '{id}')$$);
+SELECT refused($$SELECT elt.shard_table('ranged_3', '{id}')$$);
 
 -- what a partitioned table cannot have, or has in another sense
 CREATE TABLE refers (t integer REFERENCES t);

@@ -276,9 +276,6 @@ check_table(Relation rel)
 	if (form->relkind == RELKIND_RELATION && !form->relispartition &&
 		(has_superclass(relid) || find_inheritance_children(relid, NoLock) != NIL))
 		refuse(relid, "it is part of an inheritance tree", "Remove the inheritance with ALTER TABLE ... NO INHERIT first.");
-	if (form->relkind == RELKIND_PARTITIONED_TABLE &&
-		RelationGetPartitionKey(rel)->strategy == PARTITION_STRATEGY_HASH)
-		refuse(relid, "it is hash-partitioned already", "elt.shards shows its shards.");
 	check_refusals(relid);
 	check_views(relid);
 }
@@ -296,14 +293,42 @@ elt_shard_check_root(Oid relid)
 		refuse(relid, "it is a partition", "Shard the partitioned table that it belongs to.");
 }
 
-/* The plain tables at the bottom of the tree, whose locks are had. */
+static bool
+is_hash_partitioned(Oid relid)
+{
+	Relation	rel = relation_open(relid, NoLock);
+	bool		is_hash = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE &&
+	RelationGetPartitionKey(rel)->strategy == PARTITION_STRATEGY_HASH;
+
+	relation_close(rel, NoLock);
+	return is_hash;
+}
+
+/* A tree without what has shards already: its range partitions that have none. All are locked. */
 static List *
-find_parents(List *members)
+without_sharded(Oid relid)
+{
+	List	   *tables = NIL;
+	ListCell   *lc;
+
+	if (is_hash_partitioned(relid))
+		return NIL;
+	tables = lappend_oid(tables, relid);
+	if (get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
+		return tables;
+	foreach(lc, find_inheritance_children(relid, NoLock))
+		tables = list_concat(tables, without_sharded(lfirst_oid(lc)));
+	return tables;
+}
+
+/* The plain tables among them, which get shards. */
+static List *
+find_parents(List *tables)
 {
 	List	   *parents = NIL;
 	ListCell   *lc;
 
-	foreach(lc, members)
+	foreach(lc, tables)
 	{
 		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION)
 			parents = lappend_oid(parents, lfirst_oid(lc));
@@ -331,6 +356,7 @@ elt_shard_plan(Oid relid, List *columns, int shards)
 {
 	EltSharding *sharding;
 	List	   *members;
+	List	   *tables;
 	ListCell   *lc;
 
 	LockRelationOid(relid, AccessShareLock);
@@ -338,8 +364,9 @@ elt_shard_plan(Oid relid, List *columns, int shards)
 		elt_qualified_name(relid);
 	elt_shard_check_root(relid);
 	members = find_all_inheritors(relid, AccessShareLock, NULL);
-	sharding = make_sharding(relid, columns, shards, find_parents(members));
-	foreach(lc, members)
+	tables = without_sharded(relid);
+	sharding = make_sharding(relid, columns, shards, find_parents(tables));
+	foreach(lc, tables)
 	{
 		Relation	rel = relation_open(lfirst_oid(lc), NoLock);
 
@@ -347,6 +374,9 @@ elt_shard_plan(Oid relid, List *columns, int shards)
 		elt_shard_check_unique(rel, elt_shard_key(rel, sharding));
 		relation_close(rel, NoLock);
 	}
+	if (sharding->nparents == 0 && (tables == NIL || list_length(members) > list_length(tables)))
+		refuse(relid, tables == NIL ? "it is hash-partitioned already" : "all its partitions are hash-partitioned already",
+			   "elt.shards shows its shards.");
 	if (sharding->nparents == 0)
 		refuse_state(relid, "it has no partition that could be sharded", "Create its range partitions first.");
 	return sharding;

@@ -73,7 +73,10 @@ set_kind(Oid relid, char relkind)
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for relation %u", relid);
 
-	/* storage parameters: only the shards can have them; those of an index stay */
+	/*
+	 * storage parameters: only the shards can have them; those of an index
+	 * stay
+	 */
 	nulls[Anum_pg_class_reloptions - 1] = true;
 	replaces[Anum_pg_class_reloptions - 1] = is_table;
 	changed = heap_modify_tuple(tuple, RelationGetDescr(rel), values, nulls, replaces);
@@ -314,7 +317,10 @@ add_foreign_keys(Oid relid, List *keys)
 	{
 		ForeignKey *key = lfirst(lc);
 
-		/* the table has it already, whatever became of the owner's rights to refer to the other one */
+		/*
+		 * the table has it already, whatever became of the owner's rights to
+		 * refer to the other one
+		 */
 		elt_sql_run_as_extension(psprintf("ALTER TABLE %s ADD CONSTRAINT %s %s NOT VALID", elt_qualified_name(relid),
 										  quote_identifier(key->name), key->definition));
 		set_validated(relid, key->name);

@@ -51,8 +51,10 @@ text_of(const char *query, Oid relid)
 		elog(ERROR, "SPI_execute_with_args failed: %s", query);
 	if (SPI_processed > 0)
 		text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-	if (text != NULL)
+
+	if (text !=NULL)
 		text = MemoryContextStrdup(caller, text);
+
 	SPI_finish();
 	return text;
 }

@@ -166,6 +166,7 @@ close_parents(Follow *follow)
 	}
 }
 
+/* -1: none that is being sharded */
 static int
 parent_of(Follow *follow)
 {
@@ -177,10 +178,10 @@ parent_of(Follow *follow)
 		if (follow->parents[i].bound == NULL || ExecQual(follow->parents[i].bound, econtext))
 			return i;
 	}
-	elog(ERROR, "a changed row of \"%s\" belongs to no partition", RelationGetRelationName(follow->batch->root));
+	return -1;
 }
 
-/* The shard of the row in follow->root; it gets the row. */
+/* The shard of the row in follow->root, which gets the row; NULL where it belongs to a partition that has shards already. */
 static Shard *
 route(Follow *follow)
 {
@@ -190,6 +191,8 @@ route(Follow *follow)
 	Shard	   *shard;
 
 	MemoryContextSwitchTo(old);
+	if (parent < 0)
+		return NULL;
 	shard = open_shard(follow, parent, number);
 	slot_getallattrs(follow->root);
 	if (follow->parents[parent].map != NULL)
@@ -360,6 +363,8 @@ delete_removed(Follow *follow)
 		Shard	   *shard = route(follow);
 
 		CHECK_FOR_INTERRUPTS();
+		if (shard == NULL)
+			continue;
 		if (shard->key != NULL)
 			check_found(follow, delete_by_key(follow, shard));
 		else
@@ -384,6 +389,8 @@ insert_added(Follow *follow)
 		Shard	   *shard = route(follow);
 
 		CHECK_FOR_INTERRUPTS();
+		if (shard == NULL)
+			continue;
 		ExecMaterializeSlot(shard->row);
 		simple_table_tuple_insert(shard->rel, shard->row);
 		if (shard->info->ri_NumIndices > 0)

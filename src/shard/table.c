@@ -168,14 +168,17 @@ track_shards(EltSharding *sharding)
 	}
 }
 
-/* Triggers that only a partitioned table needs. */
+/* Triggers that only partitioned tables and partitions need. */
 static void
-track_parents(EltSharding *sharding)
+track_tree(EltSharding *sharding)
 {
 	EltCapture *capture = elt_capture_by_relation(sharding->root);
+	int			ntables = sharding->nparents + elt_sharding_ntables(sharding);
 
-	for (int i = 0; capture != NULL && elt_install_is(&capture->install) && i < sharding->nparents; i++)
-		elt_tree_add_triggers(elt_sharding_parents(sharding)[i]);
+	if (capture == NULL || !elt_install_is(&capture->install))
+		return;
+	for (int i = 0; i < ntables; i++)
+		elt_tree_add_triggers(sharding->oids[i]);
 }
 
 static void
@@ -183,7 +186,7 @@ convert(EltSharding *sharding)
 {
 	track_shards(sharding);
 	elt_shard_convert(sharding);
-	track_parents(sharding);
+	track_tree(sharding);
 }
 
 /* All of it in the caller's transaction: nobody else uses the table meanwhile. */

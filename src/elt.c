@@ -8,8 +8,9 @@
 #include "base/bagscan.h"
 #include "base/bagstats.h"
 #include "base/guc.h"
-#include "worker/worker.h"
+#include "shard/guard.h"
 #include "shard/tasks.h"
+#include "worker/worker.h"
 
 PG_MODULE_MAGIC;
 
@@ -23,4 +24,5 @@ _PG_init(void)
 	elt_bagscan_init();
 	elt_bagstats_init();
 	elt_shard_init();
+	elt_shard_guard_init();
 }

@@ -307,6 +307,25 @@ elt_owns_relation(Oid relid)
 #endif
 }
 
+/* Does this transaction have any lock on a relation? */
+static inline bool
+elt_has_relation_lock(Oid relid)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
+#if PG_VERSION_NUM >= 170000
+	return LockHeldByMe(&tag, AccessShareLock, true);
+#else
+	for (LOCKMODE mode = AccessShareLock; mode <= AccessExclusiveLock; mode++)
+	{
+		if (LockHeldByMe(&tag, mode))
+			return true;
+	}
+	return false;
+#endif
+}
+
 /* May the current user create objects in a schema? */
 static inline bool
 elt_may_create_in(Oid schema)

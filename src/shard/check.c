@@ -32,6 +32,7 @@
 #include "utils/lsyscache.h"
 #include "utils/partcache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "base/compat.h"
@@ -108,23 +109,36 @@ refuse_state(Oid relid, const char *why, const char *hint)
 			 errhint("%s", hint)));
 }
 
-/* The query's first result, in alphabetical order; NULL where it has none. */
-static char *
-first_name(const char *query, Oid relid)
+char *
+elt_shard_lookup(const char *query, Oid relid)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	Oid			types[1] = {OIDOID};
 	Datum		values[1] = {ObjectIdGetDatum(relid)};
-	char	   *name = NULL;
+	char	   *text = NULL;
 
+	/* not the statement's snapshot, which may be from long ago */
+	PushCopiedSnapshot(GetLatestSnapshot());
+	UpdateActiveSnapshotCommandId();
 	SPI_connect();
-	if (SPI_execute_with_args(psprintf("SELECT name::text FROM (%s) AS names (name) ORDER BY 1 LIMIT 1", query),
-							  1, types, values, NULL, true, 1) != SPI_OK_SELECT)
+	if (SPI_execute_with_args(query, 1, types, values, NULL, true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "SPI_execute_with_args failed: %s", query);
 	if (SPI_processed > 0)
-		name = MemoryContextStrdup(caller, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+		text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+
+	if (text !=NULL)
+		text = MemoryContextStrdup(caller, text);
+
 	SPI_finish();
-	return name;
+	PopActiveSnapshot();
+	return text;
+}
+
+/* The query's first result, in alphabetical order; NULL where it has none. */
+static char *
+first_name(const char *query, Oid relid)
+{
+	return elt_shard_lookup(psprintf("SELECT name::text FROM (%s) AS names (name) ORDER BY 1 LIMIT 1", query), relid);
 }
 
 static void
@@ -352,7 +366,7 @@ make_sharding(Oid root, List *columns, int shards, List *parents)
 }
 
 EltSharding *
-elt_shard_plan(Oid relid, List *columns, int shards)
+elt_shard_plan(Oid relid, List *columns, int shards, List **locked)
 {
 	EltSharding *sharding;
 	List	   *members;
@@ -364,6 +378,7 @@ elt_shard_plan(Oid relid, List *columns, int shards)
 		elt_qualified_name(relid);
 	elt_shard_check_root(relid);
 	members = find_all_inheritors(relid, AccessShareLock, NULL);
+	*locked = members;
 	tables = without_sharded(relid);
 	sharding = make_sharding(relid, columns, shards, find_parents(tables));
 	foreach(lc, tables)
@@ -382,14 +397,14 @@ elt_shard_plan(Oid relid, List *columns, int shards)
 	return sharding;
 }
 
-/* What the shards have been made after: columns, constraints, indexes, storage settings. */
+/* What the shards have been made after: columns, constraints, indexes, storage settings; and the file, whose blocks are shared out. */
 static const char definition_query[] =
 "SELECT md5(string_agg(part, ' ' ORDER BY part)) FROM ("
 "SELECT concat_ws(' ', attnum, attname, atttypid, atttypmod, attcollation, attnotnull, attgenerated, attidentity, attisdropped, attstorage, attcompression) FROM pg_attribute WHERE attrelid = $1 "
 "UNION ALL SELECT concat_ws(' ', adnum, pg_get_expr(adbin, adrelid)) FROM pg_attrdef WHERE adrelid = $1 "
 "UNION ALL SELECT concat_ws(' ', oid, conname, pg_get_constraintdef(oid)) FROM pg_constraint WHERE conrelid = $1 "
 "UNION ALL SELECT concat_ws(' ', indexrelid, indisclustered, indisreplident, pg_get_indexdef(indexrelid)) FROM pg_index WHERE indrelid = $1 "
-"UNION ALL SELECT concat_ws(' ', oid, relkind, relowner, reltablespace, relreplident, reloptions) FROM pg_class WHERE oid = $1 "
+"UNION ALL SELECT concat_ws(' ', oid, relkind, relowner, reltablespace, relreplident, reloptions, relfilenode) FROM pg_class WHERE oid = $1 "
 "UNION ALL SELECT concat_ws(' ', reloptions) FROM pg_class WHERE oid = (SELECT reltoastrelid FROM pg_class WHERE oid = $1)"
 ") AS parts (part)";
 
@@ -400,7 +415,7 @@ elt_shard_definition(EltSharding *sharding)
 	ListCell   *lc;
 
 	initStringInfo(&text);
-	foreach(lc, find_all_inheritors(sharding->root, AccessShareLock, NULL))
-		appendStringInfo(&text, "%u %s ", lfirst_oid(lc), first_name(definition_query, lfirst_oid(lc)));
+	foreach(lc, find_all_inheritors(sharding->root, NoLock, NULL))
+		appendStringInfo(&text, "%u %s ", lfirst_oid(lc), elt_shard_lookup(definition_query, lfirst_oid(lc)));
 	return text.data;
 }

@@ -37,28 +37,6 @@
 #include "capture/tree.h"
 #include "shard/shard.h"
 
-/* The text that a query gives for $1; NULL where it is none. */
-static char *
-text_of(const char *query, Oid relid)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	Oid			types[1] = {OIDOID};
-	Datum		values[1] = {ObjectIdGetDatum(relid)};
-	char	   *text = NULL;
-
-	SPI_connect();
-	if (SPI_execute_with_args(query, 1, types, values, NULL, true, 1) != SPI_OK_SELECT)
-		elog(ERROR, "SPI_execute_with_args failed: %s", query);
-	if (SPI_processed > 0)
-		text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-
-	if (text !=NULL)
-		text = MemoryContextStrdup(caller, text);
-
-	SPI_finish();
-	return text;
-}
-
 /* name = value, ... of the table, and of its toast table */
 static const char options_query[] =
 "SELECT string_agg(prefix || quote_ident(split_part(option, '=', 1)) || ' = ' || quote_literal(substr(option, strpos(option, '=') + 1)), ', ') FROM ("
@@ -110,9 +88,9 @@ create_shards(EltSharding *sharding, int number)
 	Oid		   *tables = elt_sharding_tables(sharding, number);
 	char	   *name = elt_qualified_name(parent);
 	Oid			schema = get_rel_namespace(parent);
-	char	   *options = text_of(options_query, parent);
-	char	   *columns = text_of(columns_query, parent);
-	char	   *owner = text_of(owner_query, parent);
+	char	   *options = elt_shard_lookup(options_query, parent);
+	char	   *columns = elt_shard_lookup(columns_query, parent);
+	char	   *owner = elt_shard_lookup(owner_query, parent);
 
 	for (int i = 0; i < sharding->shards; i++)
 	{

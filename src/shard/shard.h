@@ -80,11 +80,14 @@ extern void elt_shard_check_unique(Relation rel, EltShardKey *key);
 /* Is it a table, of the current user's? Before it is locked. */
 extern void elt_shard_check_root(Oid relid);
 
-/* What the user named, checked and locked (AccessShare, with all below it); errors for whatever cannot be sharded. */
-extern EltSharding *elt_shard_plan(Oid relid, List *columns, int shards);
+/* What the user named, checked; errors for whatever cannot be sharded. *locked: what it has taken AccessShareLock on, once each: the table and all below it. */
+extern EltSharding *elt_shard_plan(Oid relid, List *columns, int shards, List **locked);
 
-/* Text that changes when something is altered that the shards have been made after. */
+/* Text that changes when something is altered that the shards have been made after. Takes no lock. */
 extern char *elt_shard_definition(EltSharding *sharding);
+
+/* The text that a query of the catalogs gives for $1, as they are now; NULL where it is none. search_path is the caller's affair. */
+extern char *elt_shard_lookup(const char *query, Oid relid);
 
 /*
  * lock.c: lock the tree from its root on. Waits briefly, again and again, so that others do not queue behind for long; between, `meanwhile` is called. 55P03 when the

@@ -14,13 +14,15 @@
  *
  * Errors before the swap, and in it, undo what was committed. A caller that rolls back later, or a crash, leaves it to the next call or to elt._clean_shards().
  *
- * Locks of the leader: the object lock of catalog/shard.h, first; AccessShare on the tree up to the swap. It has no xid until then.
+ * Locks of the leader: the object lock of catalog/shard.h, first; none on the tree up to the swap, and no xid. What happens to the table
+ * meanwhile is noticed: its definition and file are compared, and the change log has marks of TRUNCATE and the like.
  */
 #include "postgres.h"
 
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "commands/tablecmds.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -62,6 +64,8 @@ typedef struct ShardCall
 	Oid			relid;
 	List	   *columns;
 	int			shards;
+	MemoryContext context;
+	char	   *definition;		/* of the table when it was looked at first */
 	bool		begun;			/* there may be something to undo */
 	bool		no_worker;		/* nothing was done */
 } ShardCall;
@@ -109,28 +113,39 @@ arg_shards(FunctionCallInfo fcinfo, int n)
 	return PG_GETARG_INT32(n);
 }
 
-static EltSharding *
-plan(ShardCall *call)
-{
-	EltSharding *sharding = elt_shard_plan(call->relid, call->columns, call->shards);
-
-	sharding->patience = LockTimeout > 0 ? LockTimeout : PATIENCE;
-	return sharding;
-}
-
 /* Nothing of the caller's transaction is at work on the tree. */
 static void
-check_not_in_use(EltSharding *sharding)
+check_not_in_use(List *tables)
 {
 	ListCell   *lc;
 
-	foreach(lc, elt_tree_members(sharding->root, AccessShareLock))
+	foreach(lc, tables)
 	{
 		Relation	rel = table_open(lfirst_oid(lc), NoLock);
 
 		CheckTableNotInUse(rel, "shard");
 		table_close(rel, NoLock);
 	}
+}
+
+/* keep: what is locked stays so */
+static EltSharding *
+plan(ShardCall *call, bool keep)
+{
+	List	   *locked;
+	EltSharding *sharding = elt_shard_plan(call->relid, call->columns, call->shards, &locked);
+	ListCell   *lc;
+
+	sharding->patience = LockTimeout > 0 ? LockTimeout : PATIENCE;
+	check_not_in_use(locked);
+	if (call->definition == NULL)
+		call->definition = MemoryContextStrdup(call->context, elt_shard_definition(sharding));
+	if (!keep)
+	{
+		foreach(lc, locked)
+			UnlockRelationOid(lfirst_oid(lc), AccessShareLock);
+	}
+	return sharding;
 }
 
 /* Does a consumer still have to read images with pointers to toasted values? Those values go. */
@@ -193,12 +208,11 @@ convert(EltSharding *sharding)
 static void
 shard_here(ShardCall *call)
 {
-	EltSharding *sharding = plan(call);
+	EltSharding *sharding = plan(call, true);
 
-	check_not_in_use(sharding);
 	elt_shard_lock(sharding, AccessExclusiveLock, NULL, NULL);
 	elt_shard_clean(call->relid);
-	sharding = plan(call);
+	sharding = plan(call, true);
 	elt_shard_create(sharding);
 	PushCopiedSnapshot(GetLatestSnapshot());
 	UpdateActiveSnapshotCommandId();
@@ -222,18 +236,24 @@ catch_up(void *arg)
 }
 
 static void
-swap(ShardCall *call, EltSharding *sharding, const char *definition)
+check_unaltered(ShardCall *call, EltSharding *sharding)
+{
+	if (strcmp(call->definition, elt_shard_definition(sharding)) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("table \"%s\" was altered, truncated or rewritten while it was being sharded", get_rel_name(sharding->root)),
+				 errhint("Call elt.shard_table again.")));
+}
+
+static void
+swap(ShardCall *call, EltSharding *sharding)
 {
 	EltShardRun *run;
 
 	elt_shard_lock(sharding, AccessExclusiveLock, catch_up, sharding);
 	elt_debug_point("shard-locked");
-	(void) plan(call);
-	if (strcmp(definition, elt_shard_definition(sharding)) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("table \"%s\" was altered while it was being sharded", get_rel_name(sharding->root)),
-				 errhint("Call elt.shard_table again.")));
+	(void) plan(call, true);
+	check_unaltered(call, sharding);
 	(void) elt_shard_follow(sharding, NULL);
 	run = elt_shard_run_by_relation(sharding->root);
 	if (run == NULL)
@@ -243,15 +263,14 @@ swap(ShardCall *call, EltSharding *sharding, const char *definition)
 	elt_shard_run_delete(run->id);
 }
 
+/* Without a lock on the table until the swap: others might wait for it, and workers behind those. */
 static void
 shard_beside(void *arg)
 {
 	ShardCall  *call = arg;
-	EltSharding *sharding = plan(call);
-	char	   *definition = elt_shard_definition(sharding);
+	EltSharding *sharding = plan(call, false);
 	EltOffset  *from;
 
-	check_not_in_use(sharding);
 	call->begun = true;
 	sharding = elt_shard_begin(sharding);
 	if (sharding == NULL)
@@ -260,9 +279,10 @@ shard_beside(void *arg)
 		return;
 	}
 	from = elt_shard_fill(sharding);
+	check_unaltered(call, sharding);
 	(void) elt_shard_catch_up(sharding, from);
 	catch_up(sharding);
-	swap(call, sharding, definition);
+	swap(call, sharding);
 }
 
 static bool
@@ -277,23 +297,50 @@ why_here(Oid relid)
 {
 	EltCapture *capture = elt_capture_by_relation(relid);
 	const char *limited_by = NULL;
-	Relation	rel;
-	bool		locked;
+	ListCell   *lc;
 
 	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		return "it has written before";
 	if (IsolationUsesXactSnapshot())
 		return "its isolation level is not READ COMMITTED";
-	rel = table_open(relid, AccessShareLock);
-	locked = CheckRelationLockedByMe(rel, RowShareLock, true);
-	table_close(rel, AccessShareLock);
-	if (locked)
-		return "it has locked the table";
+	foreach(lc, find_all_inheritors(relid, NoLock, NULL))
+	{
+		/*
+		 * whoever waits for the caller's lock would stop workers, which
+		 * nobody would notice as a deadlock
+		 */
+		if (elt_has_relation_lock(lfirst_oid(lc)))
+			return "it has a lock on the table";
+	}
 	if (capture != NULL && elt_install_is(&capture->install) && capture->keys_only)
 		return "the table's change log has keys only";
 	if (elt_pool_available(1, &limited_by) < 1)
 		return limited_by ? limited_by : "no background worker can be had";
 	return NULL;
+}
+
+static void
+undo(void *arg)
+{
+	(void) elt_shard_undo(((ShardCall *) arg)->relid);
+}
+
+/* Raise the error that sharding ended with, or what is behind it. */
+static void
+explain(ShardCall *call, ErrorData *error)
+{
+	int			category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+	EltSharding *sharding = palloc0(elt_sharding_size(0, 0));
+
+	sharding->root = call->relid;
+	if (get_rel_name(call->relid) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the table was dropped while it was being sharded"),
+				 errhint("Nothing is left to do.")));
+	if (category == ERRCODE_INTERNAL_ERROR || category == ERRCODE_TO_CATEGORY(ERRCODE_DATATYPE_MISMATCH))
+		check_unaltered(call, sharding);
+	ReThrowError(error);
 }
 
 static void
@@ -311,9 +358,12 @@ shard_table(ShardCall *call)
 	why = why_here(call->relid);
 	if (why == NULL && !elt_attempt(shard_beside, call, any_error, &error))
 	{
-		if (call->begun)
-			(void) elt_shard_undo(call->relid);
-		ReThrowError(error);
+		ErrorData  *another;
+
+		if (!call->begun)
+			ReThrowError(error);
+		(void) elt_attempt(undo, call, any_error, &another);
+		explain(call, error);
 	}
 	if (call->no_worker)
 		why = "no background worker could be had";
@@ -328,7 +378,7 @@ shard_table(ShardCall *call)
 Datum
 elt_sql_shard_table(PG_FUNCTION_ARGS)
 {
-	ShardCall	call = {.relid = elt_arg_relation(fcinfo, 0, "relation")};
+	ShardCall	call = {.relid = elt_arg_relation(fcinfo, 0, "relation"),.context = CurrentMemoryContext};
 	EltSecContext save;
 
 	call.columns = arg_columns(fcinfo, 1);

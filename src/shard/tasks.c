@@ -8,7 +8,7 @@
  *	  follow    changes since
  *	  undo      remove what begin has made
  *
- * The leader has AccessShare on the table's tree meanwhile: no table is dropped, rewritten or truncated. Locks of the tasks: ShareRowExclusive on the
+ * The leader has no lock on the table's tree meanwhile, and looks at the end whether it was altered. Locks of the tasks: ShareRowExclusive on the
  * table for begin where tracking begins, AccessExclusive for undo where it ends, else AccessShare; whatever they want on the shards.
  */
 #include "postgres.h"

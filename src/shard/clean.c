@@ -26,6 +26,9 @@
 #include "catalog/consumer.h"
 #include "catalog/shard.h"
 #include "shard/clean.h"
+#include "shard/shard.h"
+
+#define PATIENCE	10000		/* ms, to end tracking that nobody wants */
 
 PG_FUNCTION_INFO_V1(elt_sql_clean_shards);
 
@@ -85,7 +88,7 @@ clean_run(EltShardRun *run)
 	EltCapture *capture = get_rel_name(run->relid) ? elt_capture_by_relation(run->relid) : NULL;
 
 	drop_tables(run->tables);
-	if (capture != NULL && run->tracked_here && !ConditionalLockRelationOid(run->relid, AccessExclusiveLock))
+	if (capture != NULL && run->tracked_here && !elt_shard_try_lock(run->relid, AccessExclusiveLock, PATIENCE, NULL, NULL))
 	{
 		EltShardRun rest = {.relid = run->relid,.consumer = run->consumer,.tracked_here = true};
 

@@ -4,8 +4,7 @@
  *
  *	  wait MIN_WAIT ms -> not had: let those go on who queued behind us, for a while that grows -> wait a bit longer, at most MAX_WAIT ms -> ...
  *
- * Locks: the one that is asked for, on the root and all below it, to the end of the transaction. The lock that the leader has already on the same table cannot make it deadlock
- * with whoever waits behind: PostgreSQL then puts the leader in front.
+ * Locks: the one that is asked for, on the root and all below it, to the end of the transaction.
  */
 #include "postgres.h"
 
@@ -62,27 +61,35 @@ pause_for(long ms)
 	CHECK_FOR_INTERRUPTS();
 }
 
-void
-elt_shard_lock(EltSharding *sharding, LOCKMODE mode, void (*meanwhile) (void *arg), void *arg)
+bool
+elt_shard_try_lock(Oid root, LOCKMODE mode, int patience, void (*meanwhile) (void *arg), void *arg)
 {
 	TimestampTz start = GetCurrentTimestamp();
-	LockWork	work = {.root = sharding->root,.mode = mode,.wait = MIN_WAIT};
+	LockWork	work = {.root = root,.mode = mode,.wait = MIN_WAIT};
 	ErrorData  *error;
 
 	while (!elt_attempt(lock_tree, &work, is_transient, &error))
 	{
 		long		pause = work.wait + (long) (pg_prng_double(&pg_global_prng_state) * work.wait * 2);
 
-		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), sharding->patience))
-			ereport(ERROR,
-					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-					 errmsg("could not lock table \"%s\" to shard it", get_rel_name(sharding->root)),
-					 errdetail("Other transactions have used it for %d ms on end.", sharding->patience),
-					 errhint("Call elt.shard_table again when no transaction keeps the table for long; pg_locks shows which do.")));
 		FreeErrorData(error);
+		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), patience))
+			return false;
 		pause_for(Min(pause, MAX_PAUSE));
 		if (meanwhile != NULL)
 			meanwhile(arg);
 		work.wait = Min(work.wait * 3 / 2, MAX_WAIT);
 	}
+	return true;
+}
+
+void
+elt_shard_lock(EltSharding *sharding, LOCKMODE mode, void (*meanwhile) (void *arg), void *arg)
+{
+	if (!elt_shard_try_lock(sharding->root, mode, sharding->patience, meanwhile, arg))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("could not lock table \"%s\" to shard it", get_rel_name(sharding->root)),
+				 errdetail("Other transactions have used it for %d ms on end.", sharding->patience),
+				 errhint("Call elt.shard_table again when no transaction keeps the table for long; pg_locks shows which do.")));
 }

@@ -90,9 +90,10 @@ extern char *elt_shard_definition(EltSharding *sharding);
 extern char *elt_shard_lookup(const char *query, Oid relid);
 
 /*
- * lock.c: lock the tree from its root on. Waits briefly, again and again, so that others do not queue behind for long; between, `meanwhile` is called. 55P03 when the
- * sharding's patience is at its end.
+ * lock.c: lock the tree from its root on. Waits briefly, again and again, so that others do not queue behind for long; between, `meanwhile` is called, unless it is NULL.
+ * False, or 55P03, when the patience (ms) is at its end.
  */
+extern bool elt_shard_try_lock(Oid root, LOCKMODE mode, int patience, void (*meanwhile) (void *arg), void *arg);
 extern void elt_shard_lock(EltSharding *sharding, LOCKMODE mode, void (*meanwhile) (void *arg), void *arg);
 
 /* create.c: the shards, as tables by themselves */

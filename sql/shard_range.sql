@@ -76,6 +76,28 @@ SELECT relation, count(*), sum(rows) FROM elt.shards WHERE relation::text LIKE '
 SELECT place, count(*) FROM l GROUP BY 1 ORDER BY 1;
 COMMIT;
 SELECT place, count(*) FROM l GROUP BY 1 ORDER BY 1;
+-- foreign keys to a table with shards, from one that gets some
+SET client_min_messages = warning;
+CREATE TABLE referred (id integer PRIMARY KEY);
+INSERT INTO referred SELECT generate_series(1, 20);
+CREATE TABLE refers (id integer PRIMARY KEY, r integer NOT NULL REFERENCES referred ON DELETE CASCADE);
+INSERT INTO refers SELECT i, 1 + i % 20 FROM generate_series(1, 100) i;
+SELECT elt.shard_table('referred', '{id}', 2);
+ALTER TABLE refers DROP CONSTRAINT refers_r_fkey;
+SELECT elt.shard_table('referred', '{id}', 2);
+ALTER TABLE refers ADD FOREIGN KEY (r) REFERENCES referred ON DELETE CASCADE;
+SELECT elt.shard_table('refers', '{id}', 3);
+SELECT conname, conrelid::regclass, confrelid::regclass, convalidated FROM pg_constraint WHERE contype = 'f' AND conrelid::regclass::text LIKE 'refers%'
+ORDER BY conrelid::regclass::text COLLATE "C", confrelid::regclass::text COLLATE "C";
+INSERT INTO refers SELECT 100 + i, i FROM generate_series(1, 20) i;
+\set VERBOSITY terse
+INSERT INTO refers VALUES (1000, 21);
+UPDATE refers SET r = 21 WHERE id = 5;
+\set VERBOSITY default
+DELETE FROM referred WHERE id <= 5;
+SELECT count(*), min(r) FROM refers;
+ALTER TABLE refers DROP CONSTRAINT refers_r_fkey;
+SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conrelid::regclass::text LIKE 'refers%';
 SELECT count(*) FROM elt.shard_run;
 SELECT count(*) FROM elt.tracked;
 SET client_min_messages = warning;

@@ -279,6 +279,19 @@ typedef struct ForeignKey
 	char	   *definition;
 } ForeignKey;
 
+static Oid
+get_constraint_relation(Oid constraint)
+{
+	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraint));
+	Oid			relid;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for constraint %u", constraint);
+	relid = ((Form_pg_constraint) GETSTRUCT(tuple))->conrelid;
+	ReleaseSysCache(tuple);
+	return relid;
+}
+
 static List *
 foreign_keys(Oid relid)
 {
@@ -295,7 +308,9 @@ foreign_keys(Oid relid)
 		Form_pg_constraint form = (Form_pg_constraint) GETSTRUCT(tuple);
 		ForeignKey *found;
 
-		if (form->contype != CONSTRAINT_FOREIGN)
+		/* where a partitioned table is referred to, there are more of them: for its partitions */
+		if (form->contype != CONSTRAINT_FOREIGN ||
+			(OidIsValid(form->conparentid) && get_constraint_relation(form->conparentid) == relid))
 			continue;
 		found = palloc(sizeof(ForeignKey));
 		found->name = pstrdup(NameStr(form->conname));

@@ -13,6 +13,8 @@ SQL_PARTS = \
 	src/capture/functions.sql \
 	src/worker/tables.sql \
 	src/worker/functions.sql \
+	src/shard/tables.sql \
+	src/shard/functions.sql \
 	src/load/tables.sql \
 	src/load/functions.sql \
 	src/transform/tables.sql \

@@ -9,6 +9,8 @@
 #include "base/bagstats.h"
 #include "base/guc.h"
 #include "transform/transform.h"
+#include "shard/guard.h"
+#include "shard/tasks.h"
 #include "worker/worker.h"
 
 PG_MODULE_MAGIC;
@@ -23,4 +25,6 @@ _PG_init(void)
 	elt_bagscan_init();
 	elt_bagstats_init();
 	elt_transform_init();
+	elt_shard_init();
+	elt_shard_guard_init();
 }

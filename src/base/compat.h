@@ -12,6 +12,7 @@
 #include "access/htup_details.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
 #include "commands/explain.h"
 #include "commands/vacuum.h"
 #include "catalog/pg_constraint.h"
@@ -275,6 +276,39 @@ elt_attrmap_if_needed(TupleDesc from, TupleDesc to)
 #endif
 }
 
+/* What pg_class counts of a relation without storage, from 18 on. */
+static inline void
+elt_clear_all_frozen(Form_pg_class form)
+{
+#if PG_VERSION_NUM >= 180000
+	form->relallfrozen = 0;
+#else
+	(void) form;
+#endif
+}
+
+/* A constraint to be made is one that is enforced: from 18 on there are others. */
+static inline void
+elt_set_enforced(Constraint *constraint)
+{
+#if PG_VERSION_NUM >= 180000
+	constraint->is_enforced = true;
+#else
+	(void) constraint;
+#endif
+}
+
+/* Map all columns by name. */
+static inline AttrMap *
+elt_attrmap_by_name(TupleDesc from, TupleDesc to)
+{
+#if PG_VERSION_NUM >= 160000
+	return build_attrmap_by_name(from, to, false);
+#else
+	return build_attrmap_by_name(from, to);
+#endif
+}
+
 /* Does the current user own a relation? */
 static inline bool
 elt_owns_relation(Oid relid)
@@ -283,6 +317,36 @@ elt_owns_relation(Oid relid)
 	return object_ownercheck(RelationRelationId, relid, GetUserId());
 #else
 	return pg_class_ownercheck(relid, GetUserId());
+#endif
+}
+
+/* Does this transaction have any lock on a relation? */
+static inline bool
+elt_has_relation_lock(Oid relid)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
+#if PG_VERSION_NUM >= 170000
+	return LockHeldByMe(&tag, AccessShareLock, true);
+#else
+	for (LOCKMODE mode = AccessShareLock; mode <= AccessExclusiveLock; mode++)
+	{
+		if (LockHeldByMe(&tag, mode))
+			return true;
+	}
+	return false;
+#endif
+}
+
+/* May the current user create objects in a schema? */
+static inline bool
+elt_may_create_in(Oid schema)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(NamespaceRelationId, schema, GetUserId(), ACL_CREATE) == ACLCHECK_OK;
+#else
+	return pg_namespace_aclcheck(schema, GetUserId(), ACL_CREATE) == ACLCHECK_OK;
 #endif
 }
 

@@ -35,6 +35,7 @@
 #include "base/guc.h"
 #include "base/sql.h"
 #include "capture/batch.h"
+#include "capture/image.h"
 #include "capture/locks.h"
 #include "capture/log.h"
 #include "capture/mark.h"
@@ -433,6 +434,25 @@ elt_consumer_pending(EltConsumer *consumer, EltCapture *capture)
 
 	return elt_batch_pending(elt_batch_peek(consumer, capture, snapshot,
 											elt_offset_of_snapshot(snapshot)));
+}
+
+bool
+elt_consumer_has_pointers(EltConsumer *consumer, EltCapture *capture)
+{
+	Snapshot	snapshot = GetActiveSnapshot();
+	EltReader  *reader = elt_reader_begin(elt_batch_peek(consumer, capture, snapshot, elt_offset_of_snapshot(snapshot)), false);
+	bool		found = false;
+	EltChange	change;
+
+	while (!found && elt_reader_next(reader, &change))
+	{
+		uint16		flags;
+
+		memcpy(&flags, change.image, sizeof(flags));
+		found = (flags & ELT_IMAGE_POINTERS) != 0;
+	}
+	elt_reader_end(reader);
+	return found;
 }
 
 void

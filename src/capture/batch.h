@@ -75,6 +75,9 @@ extern int64 elt_batch_pending(EltBatch *batch);
 /* The same for any consumer as of the active snapshot, without locking it. */
 extern int64 elt_consumer_pending(EltConsumer *consumer, EltCapture *capture);
 
+/* Has a consumer yet to read images that keep pointers to toasted values? As of the active snapshot, without locking it. */
+extern bool elt_consumer_has_pointers(EltConsumer *consumer, EltCapture *capture);
+
 /*
  * A batch for reading only, up to what snapshot sees: nothing is locked but the segments and nothing can be stored. The caller has checked and locked the
  * source; batch->root is left to it. Every mark that the offset does not contain asks for a resynchronisation, also one newer than `to`: the log is read

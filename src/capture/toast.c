@@ -23,6 +23,7 @@
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "catalog/pg_class.h"
 #include "executor/tuptable.h"
 #include "utils/datum.h"
 #include "utils/hsearch.h"
@@ -207,7 +208,9 @@ fetch_current(EltToast *toast, MinimalTuple image, AttrNumber attnum, ValueId id
 
 	list_free(RelationGetIndexList(root));
 	pk = root->rd_pkindex;
-	if (!OidIsValid(pk))
+
+	/* a table that has become partitioned has its values in other tables now */
+	if (!OidIsValid(pk) || root->rd_rel->relkind != RELKIND_RELATION)
 		return false;
 	index = index_open(pk, AccessShareLock);
 	if (key_scan(root, index, image, keys))

@@ -204,6 +204,23 @@ run_own_ddl(const char *sql)
 	PG_END_TRY();
 }
 
+void
+elt_tree_run_ddl(const char *sql)
+{
+	bool		outer = own_ddl;
+
+	own_ddl = true;
+	PG_TRY();
+	{
+		elt_sql_run(sql);
+	}
+	PG_FINALLY();
+	{
+		own_ddl = outer;
+	}
+	PG_END_TRY();
+}
+
 /* Create or enable one trigger where needed. */
 static bool
 add_trigger(Oid relid, const CaptureTrigger *trigger)

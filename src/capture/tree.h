@@ -32,6 +32,9 @@ extern void elt_tree_follow_layout(Oid relid);
 /* Is DDL of ours running, which our event triggers need not follow? */
 extern bool elt_tree_own_ddl(void);
 
+/* Run such DDL as the current user. What it does to the tree is noted by the caller. */
+extern void elt_tree_run_ddl(const char *sql);
+
 /* Raise 42809 for a relation some of whose changes no trigger could log: an unlogged one, or one that a subscription writes to. */
 extern void elt_tree_check_loggable(Oid relid);
 

@@ -319,6 +319,8 @@ check_relation(EltShape *shape, RangeTblEntry *rte)
 	char	   *name = elt_qualified_name(relid);
 
 	shape->tables = list_append_unique_oid(shape->tables, relid);
+	/* a stored query may know a table from before it was sharded */
+	rte->relkind = get_rel_relkind(relid);
 	if (rte->relkind == RELKIND_FOREIGN_TABLE)
 		forbid(shape, ELT_WHY_FOREIGN, name);
 	else if (rte->relkind == RELKIND_MATVIEW)

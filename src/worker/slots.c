@@ -64,7 +64,11 @@ take(const EltLimits *limits, EltScope scope, LOCKMODE mode, bool session, LOCKT
 	for (int i = 0; i < limits->limit[scope]; i++)
 	{
 		set_tag(tag, CLASS_SLOT, limits, scope, i);
-		/* that of a worker which leads a run itself, or a reserved one, is not free */
+
+		/*
+		 * that of a worker which leads a run itself, or a reserved one, is
+		 * not free
+		 */
 		if (!elt_lock_held(tag, ExclusiveLock) && LockAcquire(tag, mode, session, true) != LOCKACQUIRE_NOT_AVAIL)
 			return true;
 	}

@@ -18,7 +18,9 @@ which runs the statement and commits it; for commits of one row, that of all pro
 def shown(row, value):
     if row.absolute:
         return amount(value)
-    return f'{value:.2f}' if row.aim >= 1 else f'1/{1 / value:.0f}'
+    if row.aim >= 1:
+        return f'{value:.2f}'
+    return f'1/{1 / value:.1f}' if 1 / value < 10 else f'1/{1 / value:.0f}'
 
 
 def verdict(row):

@@ -267,5 +267,16 @@ my @orphans = split /\n/, $node->safe_psql('postgres', q{
 # what a crash cuts off, the server cannot know of: at most the files of runs whose creation did not commit
 cmp_ok(scalar(@orphans), '<', 40, 'hardly any file is orphaned');
 
+# a dump has the definitions; what an append has read is known not to be of this database
+my $dump = $node->basedir . '/dump.sql';
+$node->safe_psql('postgres', 'CREATE DATABASE restored');
+$node->command_ok([ 'pg_dump', '-d', $node->connstr('postgres'), '-f', $dump ], 'dumped');
+$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('restored'), '-f', $dump ], 'restored');
+$node->safe_psql('restored', "CALL elt.run('replace')");
+is($node->safe_psql('restored', "SELECT count(*) FROM elt.transforms"), 5, 'the definitions are there');
+is($node->safe_psql('restored', "SELECT * FROM differences WHERE what LIKE 'replaced%' LIMIT 3"), '', 'and work');
+my (undef, undef, $err) = $node->psql('restored', "CALL elt.run('append')");
+like($err, qr/has appended the rows of "source" already/, 'an append does not repeat itself in a copy');
+
 $node->stop;
 done_testing();

@@ -34,13 +34,14 @@
 #define T_MAX_REJECTED	13
 #define T_SETTINGS		14
 #define T_APPENDED		15
+#define T_INSTALL		16
 
 static void
 read_transform(EltTransform *transform)
 {
 	Relation	rel = elt_table_open("transform", AccessShareLock);
-	Datum		values[T_APPENDED];
-	bool		nulls[T_APPENDED];
+	Datum		values[T_INSTALL];
+	bool		nulls[T_INSTALL];
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
@@ -65,6 +66,7 @@ read_transform(EltTransform *transform)
 	transform->max_rejected = DatumGetInt64(values[T_MAX_REJECTED - 1]);
 	transform->settings = elt_strings_of_array(values[T_SETTINGS - 1]);
 	transform->appended = nulls[T_APPENDED - 1] ? NULL : DatumGetCString(DirectFunctionCall1(pg_snapshot_out, values[T_APPENDED - 1]));
+	transform->appended_here = elt_install_is(DatumGetUUIDP(values[T_INSTALL - 1]));
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 }
@@ -87,7 +89,9 @@ elt_transform_by_name(const char *name)
 static void
 values_of(const EltTransform *transform, Datum *values, bool *nulls)
 {
-	memset(nulls, 0, sizeof(bool) * T_APPENDED);
+	pg_uuid_t	install = elt_install_id();
+
+	memset(nulls, 0, sizeof(bool) * T_INSTALL);
 	values[T_NODE - 1] = Int32GetDatum(transform->node.id);
 	values[T_TARGET - 1] = ObjectIdGetDatum(transform->target);
 	values[T_MODE - 1] = CStringGetTextDatum(transform->mode);
@@ -104,14 +108,15 @@ values_of(const EltTransform *transform, Datum *values, bool *nulls)
 	values[T_SETTINGS - 1] = elt_array_of_strings(transform->settings);
 	nulls[T_APPENDED - 1] = transform->appended == NULL;
 	values[T_APPENDED - 1] = transform->appended == NULL ? (Datum) 0 : DirectFunctionCall1(pg_snapshot_in, CStringGetDatum(transform->appended));
+	values[T_INSTALL - 1] = elt_uuid_datum(&install);
 }
 
 void
 elt_transform_insert(EltTransform *transform)
 {
 	Relation	rel = elt_table_open("transform", RowExclusiveLock);
-	Datum		values[T_APPENDED];
-	bool		nulls[T_APPENDED];
+	Datum		values[T_INSTALL];
+	bool		nulls[T_INSTALL];
 
 	elt_node_insert(&transform->node);
 	values_of(transform, values, nulls);
@@ -124,9 +129,9 @@ void
 elt_transform_update(const EltTransform *transform)
 {
 	Relation	rel = elt_table_open("transform", RowExclusiveLock);
-	Datum		values[T_APPENDED];
-	bool		nulls[T_APPENDED];
-	bool		replace[T_APPENDED];
+	Datum		values[T_INSTALL];
+	bool		nulls[T_INSTALL];
+	bool		replace[T_INSTALL];
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;

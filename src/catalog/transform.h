@@ -23,6 +23,8 @@ typedef struct EltTransform
 	int64		max_rejected;
 	List	   *settings;		/* name, value, ... */
 	char	   *appended;		/* a pg_snapshot's text, or NULL */
+	bool		appended_here;	/* it is of this database, not of one that was
+								 * dumped */
 } EltTransform;
 
 extern EltTransform *elt_transform_by_name(const char *name);	/* NULL: no node of this

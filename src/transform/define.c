@@ -411,8 +411,9 @@ static void
 alter_to(EltTransform *existing, EltTransform *wanted)
 {
 	wanted->node = existing->node;
+	wanted->appended = NULL;
 	if (strcmp(existing->definition, wanted->definition) == 0)
-		wanted->appended = existing->appended;
+		wanted->appended = existing->appended == NULL || existing->appended_here ? existing->appended : ELT_ALL_TRANSACTIONS;
 	elt_transform_update(wanted);
 }
 

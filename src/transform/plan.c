@@ -13,8 +13,10 @@
 
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
 #include "storage/bufmgr.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 
 #include "base/query.h"
 #include "transform/transform.h"
@@ -24,6 +26,9 @@
 #define SMALL_BLOCKS	512
 
 #define MOST_WORKERS	256
+
+/* what a row may cost, in operators, that is not worth another process */
+#define CHEAP_ROW		12
 
 const char *
 elt_split_name(EltSplitKind kind)
@@ -55,6 +60,29 @@ make_serial(EltSplit *split, const char *reason, const char *detail, const char 
 	split->drivers = NIL;
 }
 
+/*
+ * Rows that are added in one transaction are written by the leader, whoever has computed them: that is worth it only if computing them takes longer than to write them to a
+ * table and read them again.
+ */
+static bool
+rows_are_cheap(EltTransform *transform, EltSplit *split)
+{
+	MemoryContext mine;
+	MemoryContext old;
+	EltPlan    *plan;
+	bool		cheap;
+
+	if (!split->row_wise || !transform->atomic || strcmp(transform->mode, "overwrite") == 0)
+		return false;
+	mine = AllocSetContextCreate(CurrentMemoryContext, "elt plan", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(mine);
+	plan = elt_plan(transform->query, NULL, 0);
+	cheap = elt_plan_cost(plan) < CHEAP_ROW * cpu_operator_cost * elt_plan_rows(plan);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(mine);
+	return cheap;
+}
+
 /* What is possible is not always worth it. */
 static void
 consider_cost(EltTransform *transform, EltSplit *split, Query *query)
@@ -66,6 +94,9 @@ consider_cost(EltTransform *transform, EltSplit *split, Query *query)
 		make_serial(split, "one_worker", "The transform may have one worker only.", "Let it have more: elt.alter_transform(..., workers => 2).");
 	else if (transform->workers == 0 && blocks_of_shards(elt_split_shards(split, query, 1)) < SMALL_BLOCKS)
 		make_serial(split, "small", "The tables are so small that starting workers would take longer.", NULL);
+	else if (rows_are_cheap(transform, split))
+		make_serial(split, "cheap_rows", "The rows cost less than to hand them to the session, which writes them in one transaction.",
+					"With atomic => false workers write them themselves.");
 }
 
 int

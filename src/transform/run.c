@@ -35,6 +35,7 @@
 #include "base/debug_point.h"
 #include "base/exec.h"
 #include "base/guc.h"
+#include "base/progress.h"
 #include "base/query.h"
 #include "base/secctx.h"
 #include "base/sql.h"
@@ -389,9 +390,11 @@ run_tasks(Work *work)
 	options.share_snapshot = !work->ledger;
 	options.workers = elt_transform_workers(work->transform, work->plan->split);
 	options.retries = work->ledger ? RETRIES : 0;
+	elt_progress_begin(work->transform->node.id, work->transform->node.owner);
 	become_owner(work, &context);
 	result = elt_pool_run(&options, work->tasks, work->ntasks);
 	elt_restore(&context);
+	elt_progress_end();
 	work->run->workers = result.workers;
 }
 
@@ -604,6 +607,7 @@ fail(Work *work, ErrorData *error)
 {
 	EltRun	   *run = work->run;
 
+	elt_progress_end();
 	run->state = "failed";
 	run->ended = GetCurrentTimestamp();
 	run->sqlstate = pstrdup(unpack_sql_state(error->sqlerrcode));
@@ -656,7 +660,7 @@ check_appended(Work *work)
 		/* what each task reads as a whole is looked up only */
 		if (work->plan->split->drivers != NIL && !list_member_int(work->plan->split->drivers, number))
 			continue;
-		if (elt_transform_has_read(work->transform->appended, relid))
+		if (elt_transform_has_read(work->transform->appended_here ? work->transform->appended : ELT_ALL_TRANSACTIONS, relid))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("transform \"%s\" has appended the rows of \"%s\" already", work->transform->node.name, get_rel_name(relid)),

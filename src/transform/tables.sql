@@ -14,7 +14,8 @@ CREATE TABLE elt.transform (
     on_error text NOT NULL,
     max_rejected bigint NOT NULL,
     settings text[] NOT NULL,           -- name, value, ...: what the query's text and functions depend on
-    appended pg_snapshot                -- what the last completed run of mode append has read, else NULL
+    appended pg_snapshot,               -- what the last completed run of mode append has read, else NULL
+    install uuid NOT NULL               -- the database that this snapshot is of
 );
 COMMENT ON TABLE elt.transform IS 'definitions of parallel transforms';
 

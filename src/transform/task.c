@@ -170,9 +170,9 @@ destination(const EltTransformShared *shared, EltTransform *transform, EltRun *r
 	int			flags = (shared->frozen ? ELT_INSERT_FROZEN : 0);
 
 	if (shared->into_bag)
-		return elt_insert_receiver(linitial_oid(run->staging), NULL, 0, flags | ELT_INSERT_NEW_PAGES);
+		return elt_insert_receiver(linitial_oid(run->staging), NULL, 0, flags);
 	if (!shared->direct)
-		return elt_insert_receiver(transform->target, elt_staging_places(run), list_length(run->staging), flags | ELT_INSERT_NEW_PAGES);
+		return elt_insert_receiver(transform->target, elt_staging_places(run), list_length(run->staging), flags);
 	if (strcmp(transform->mode, "upsert") == 0 || elt_insert_refusal(transform->target) != NULL)
 		return NULL;
 	return elt_insert_receiver(transform->target, NULL, 0, ELT_INSERT_INDEXES);

@@ -81,6 +81,9 @@ extern EltPlanOfRun *elt_transform_plan(EltTransform *transform);
 extern int	elt_transform_workers(EltTransform *transform, const EltSplit *split);
 extern const char *elt_split_name(EltSplitKind kind);
 
+/* a snapshot that sees whatever was committed: that of another server says nothing of this one's rows, which may be the same */
+#define ELT_ALL_TRANSACTIONS	"9223372036854775807:9223372036854775807:"
+
 /* input.c: are there rows of a relation, or of what belongs to it, that a snapshot (its text) has seen? */
 extern bool elt_transform_has_read(const char *snapshot, Oid relid);
 

@@ -319,6 +319,7 @@ class TransformWorld:
     def run(self):
         session = self.session
         session.start(self.schema, self.trace)
+        session.sql('SET lock_timeout = 0')
         session.sql(f'CREATE SCHEMA {self.schema}')
         generator = Generator(self.rng, self.make_tables())
         for number in range(self.rng.randint(4, 8)):

@@ -308,7 +308,10 @@ foreign_keys(Oid relid)
 		Form_pg_constraint form = (Form_pg_constraint) GETSTRUCT(tuple);
 		ForeignKey *found;
 
-		/* where a partitioned table is referred to, there are more of them: for its partitions */
+		/*
+		 * where a partitioned table is referred to, there are more of them:
+		 * for its partitions
+		 */
 		if (form->contype != CONSTRAINT_FOREIGN ||
 			(OidIsValid(form->conparentid) && get_constraint_relation(form->conparentid) == relid))
 			continue;

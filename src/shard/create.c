@@ -166,7 +166,8 @@ elt_shard_index(EltSharding *sharding, int parent, int shard)
 	EltSecContext save;
 	ListCell   *lc;
 
-	elt_become(&save, GetUserId());
+	/* expressions and predicates may call functions of the owner's */
+	elt_become(&save, elt_relation_owner(RelationGetRelid(from)));
 	LockRelationOid(relid, AccessExclusiveLock);
 	foreach(lc, RelationGetIndexList(from))
 	{

@@ -9,13 +9,17 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 #include "base/args.h"
 #include "worker/commands.h"
@@ -26,35 +30,133 @@ PG_FUNCTION_INFO_V1(elt_sql_run_parallel);
 #define HANDLER			"command"
 #define MOST_COMMANDS	1000000
 #define NCOLUMNS		20
+#define RESULT_MOST		8192
 
-/* Either the leader alone or a worker: nothing is returned but how many rows there were. */
+/* Takes the rows of a command: of the first one the first column is kept, the others only count. */
+typedef struct FirstValue
+{
+	DestReceiver receiver;
+	MemoryContext memory;
+	bool		first;			/* none has come yet */
+	char	   *value;			/* NULL: none, or NULL */
+	Oid			output;
+} FirstValue;
+
+/* A command may be several statements: the last one counts. */
+static void
+first_startup(DestReceiver *receiver, int operation, TupleDesc desc)
+{
+	FirstValue *first = (FirstValue *) receiver;
+	bool		varlena;
+
+	first->first = true;
+	first->value = NULL;
+	first->output = InvalidOid;
+	if (desc->natts > 0)
+		getTypeOutputInfo(TupleDescAttr(desc, 0)->atttypid, &first->output, &varlena);
+}
+
+static bool
+first_receive(TupleTableSlot *slot, DestReceiver *receiver)
+{
+	FirstValue *first = (FirstValue *) receiver;
+	Datum		value = (Datum) 0;
+	bool		null = true;
+	MemoryContext old;
+
+	if (!first->first)
+		return true;
+	first->first = false;
+	if (OidIsValid(first->output))
+		value = slot_getattr(slot, 1, &null);
+	if (null)
+		return true;
+	old = MemoryContextSwitchTo(first->memory);
+	first->value = OidOutputFunctionCall(first->output, value);
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+static void
+first_nothing(DestReceiver *receiver)
+{
+}
+
+static void
+tell_result(FirstValue *first)
+{
+	int			length;
+
+	if (first->value == NULL)
+		return;
+	length = strlen(first->value);
+	if (length >= RESULT_MOST)
+		length = pg_mbcliplen(first->value, length, RESULT_MOST - 1);
+	first->value[length] = '\0';
+	elt_task_result(first->value, length + 1);
+}
+
+/* Either the leader alone or a worker. */
 static void
 run_command(EltTaskRun *run)
 {
-	const char *command = run->data;
 	bool		share_snapshot = *(const bool *) run->shared;
+	FirstValue	first = {.memory = CurrentMemoryContext};
+	SPIExecuteOptions options = {.dest = &first.receiver};
 	int			code;
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	first.receiver.receiveSlot = first_receive;
+	first.receiver.rStartup = first_startup;
+	first.receiver.rShutdown = first_nothing;
+	first.receiver.rDestroy = first_nothing;
+	first.receiver.mydest = DestTuplestore;
 
 	/*
 	 * Alone, a reading command takes the run's snapshot from the stack; a
 	 * worker has no other one.
 	 */
-	code = SPI_execute(command, run->in_leader && share_snapshot && XactReadOnly, 0);
+	options.read_only = run->in_leader && share_snapshot && XactReadOnly;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	code = SPI_execute_extended(run->data, &options);
 	if (code < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("command cannot be run as a task: %s", SPI_result_code_string(code))));
 	elt_task_progress(SPI_processed, 0);
 	SPI_finish();
+	tell_result(&first);
 }
 
 void
 elt_commands_init(void)
 {
 	elt_worker_register(HANDLER, run_command);
+}
+
+/* Numbers that the tasks begin in the order of. */
+static void
+weigh(EltTask *tasks, int ntasks, ArrayType *weights)
+{
+	Datum	   *values;
+	bool	   *nulls;
+	int			n;
+
+	deconstruct_array(weights, FLOAT8OID, sizeof(float8), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &values, &nulls, &n);
+	if (n != ntasks)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("number of weights is %d, and of commands %d", n, ntasks)));
+	for (int i = 0; i < n; i++)
+	{
+		double		weight = nulls[i] ? 0 : DatumGetFloat8(values[i]);
+
+		if (!(weight >= 0) || isinf(weight))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("weight of command %d must be a number that is not negative", i + 1)));
+		tasks[i].weight = weight;
+	}
 }
 
 static EltTask *
@@ -109,6 +211,7 @@ put_task(ReturnSetInfo *result, int number, const EltTask *task)
 	values[n++] = Int32GetDatum(task->worker);
 	values[n++] = Int32GetDatum(task->attempts);
 	values[n++] = Int64GetDatum(counts->rows);
+	put_text(values, nulls, n++, task->result);
 	put_text(values, nulls, n++, error == NULL ? NULL : unpack_sql_state(error->sqlerrcode));
 	put_text(values, nulls, n++, error == NULL ? NULL : error->message);
 	put_text(values, nulls, n++, error == NULL ? NULL : error->detail);
@@ -138,7 +241,7 @@ int_or_zero(FunctionCallInfo fcinfo, int n, const char *name, int least)
 	return value;
 }
 
-/* elt.run_parallel(commands, workers, read_only, same_snapshot, keep_going, retries) -> a row for each command */
+/* elt.run_parallel(commands, workers, read_only, same_snapshot, keep_going, retries, weights) -> a row for each command */
 Datum
 elt_sql_run_parallel(PG_FUNCTION_ARGS)
 {
@@ -166,11 +269,15 @@ elt_sql_run_parallel(PG_FUNCTION_ARGS)
 	options.keep_going = elt_arg_bool(fcinfo, 4, "keep_going");
 	options.retries = int_or_zero(fcinfo, 5, "retries", 0);
 
+	if (!PG_ARGISNULL(6))
+		weigh(tasks, ntasks, PG_GETARG_ARRAYTYPE_P(6));
+
 	InitMaterializedSRF(fcinfo, 0);
 	outcome = elt_pool_run(&options, tasks, ntasks);
 	if (outcome.limited_by != NULL)
 		ereport(NOTICE,
-				(errmsg("commands ran with %d workers: %s", outcome.workers, outcome.limited_by)));
+				(errmsg("number of workers for the commands: %d", outcome.workers),
+				 errdetail("Not more because: %s.", outcome.limited_by)));
 	for (int i = 0; i < ntasks; i++)
 		put_task((ReturnSetInfo *) fcinfo->resultinfo, i + 1, &tasks[i]);
 	return (Datum) 0;

@@ -91,23 +91,35 @@ task_lost(EltPool *pool, int number, int worker, ErrorData *error)
 	elt_pool_task_ended(pool, number);
 }
 
+/* What a message says of a task, without its result and error; NULL: it is not valid. */
+static EltTask *
+note_task(EltPool *pool, int worker, EltTaskMessage *message, const char *data, Size size)
+{
+	EltTask    *task;
+
+	if (size < sizeof(*message))
+		return NULL;
+	memcpy(message, data, sizeof(*message));
+	if (size != sizeof(*message) + message->result_size + message->error_size || message->task < 0 || message->task >= pool->ntasks)
+		return NULL;
+	task = &pool->tasks[message->task];
+	task->state = message->state;
+	task->attempts = message->attempts;
+	task->counts = message->counts;
+	task->worker = worker + 1;
+	return task;
+}
+
 static void
 task_message(EltPool *pool, int worker, const char *data, Size size)
 {
 	EltTaskMessage message;
-	EltTask    *task;
 	const char *rest = data + sizeof(message);
+	EltTask    *task = note_task(pool, worker, &message, data, size);
 
-	if (size < sizeof(message))
-		elog(ERROR, "a worker's message is too short");
-	memcpy(&message, data, sizeof(message));
-	if (size != sizeof(message) + message.result_size + message.error_size || message.task < 0 || message.task >= pool->ntasks)
+	if (task == NULL)
 		elog(ERROR, "a worker's message is not valid");
-	task = &pool->tasks[message.task];
-	task->state = message.state;
-	task->attempts = message.attempts;
-	task->counts = message.counts;
-	task->worker = worker + 1;
+	pool->heard = GetCurrentTimestamp();
 	if (message.result_size > 0)
 	{
 		task->result = palloc(message.result_size);
@@ -125,32 +137,42 @@ to_server(char *string)
 	return string == NULL ? NULL : pg_client_to_server(string, strlen(string));
 }
 
-/* What a worker reported by ereport: notices, and what it dies of. */
-static void
-report_message(EltPool *pool, EltWorker *worker, StringInfo message)
+/* What a worker reported by ereport, in the current memory context. */
+static ErrorData *
+parse_report(const char *data, Size size)
 {
 	ErrorData  *error = palloc(sizeof(ErrorData));
+	StringInfoData message;
 
-	pq_parse_errornotice(message, error);
+	initStringInfo(&message);
+	appendBinaryStringInfo(&message, data, size);
+	pq_parse_errornotice(&message, error);
 	error->assoc_context = CurrentMemoryContext;
 	error->message = to_server(error->message);
 	error->detail = to_server(error->detail);
 	error->hint = to_server(error->hint);
 	error->context = to_server(error->context);
-	if (error->elevel < ERROR)
-	{
-		ThrowErrorData(error);
-		return;
-	}
-	error->elevel = ERROR;
-	worker->fatal = error;
+	return error;
+}
+
+/* Notices are for the client; there may be many. */
+static void
+pass_notice(const char *data, Size size)
+{
+	MemoryContext mine = AllocSetContextCreate(CurrentMemoryContext, "elt notice", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(mine);
+	ErrorData  *notice = parse_report(data, size);
+
+	if (notice->elevel < ERROR)
+		ThrowErrorData(notice);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(mine);
 }
 
 static void
 handle_message(EltPool *pool, int number, char *data, Size size)
 {
 	EltWorker  *worker = &pool->workers[number];
-	StringInfoData message;
 
 	switch (data[0])
 	{
@@ -168,10 +190,12 @@ handle_message(EltPool *pool, int number, char *data, Size size)
 				pool->next_start = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_EVERY);
 			break;
 		case 'E':
+			/* what it dies of */
+			worker->fatal = parse_report(data + 1, size - 1);
+			worker->fatal->elevel = ERROR;
+			break;
 		case 'N':
-			initStringInfo(&message);
-			appendBinaryStringInfo(&message, data + 1, size - 1);
-			report_message(pool, worker, &message);
+			pass_notice(data + 1, size - 1);
 			break;
 		default:
 			/* what else the protocol has is for nobody here */
@@ -189,8 +213,10 @@ drain(EltPool *pool, int number)
 	{
 		Size		size;
 		void	   *data;
-		shm_mq_result result = shm_mq_receive(worker->queue, &size, &data, true);
+		shm_mq_result result;
 
+		CHECK_FOR_INTERRUPTS();
+		result = shm_mq_receive(worker->queue, &size, &data, true);
 		if (result == SHM_MQ_WOULD_BLOCK)
 			return;
 		if (result == SHM_MQ_SUCCESS)
@@ -204,13 +230,29 @@ drain(EltPool *pool, int number)
 	}
 }
 
-/* A worker has not become ready, or has given up without a task. */
+/* While a run is being stopped: which tasks have been done all the same. It raises nothing. */
+void
+elt_pool_note_rest(EltPool *pool, int number)
+{
+	EltWorker  *worker = &pool->workers[number];
+	EltTaskMessage message;
+	Size		size;
+	void	   *data;
+
+	while (worker->queue != NULL && shm_mq_receive(worker->queue, &size, &data, true) == SHM_MQ_SUCCESS)
+		if (size > 0 && *(char *) data == ELT_MESSAGE_TASK)
+			(void) note_task(pool, number, &message, (char *) data + 1, size - 1);
+}
+
+/* A worker has not become ready. The next one would not either, where the reason is not one that passes. */
 static void
-start_failed(EltPool *pool, const char *why)
+start_failed(EltPool *pool, const ErrorData *fatal)
 {
 	pool->failed_starts++;
+	if (fatal != NULL && !elt_task_transient(fatal->sqlerrcode, false))
+		pool->failed_starts = START_TRIES;
 	pool->next_start = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), START_PAUSE);
-	pool->result.limited_by = why;
+	pool->result.limited_by = fatal != NULL ? psprintf("a worker could not start: %s", fatal->message) : "a worker could not start";
 }
 
 /* A worker's process is over: what became of its task, and is it a failure? */
@@ -220,7 +262,7 @@ worker_ended(EltPool *pool, int number)
 	EltWorker  *worker = &pool->workers[number];
 	uint32		task = pg_atomic_read_u32(&elt_wire_workers(pool->wire)[number].task);
 
-	if (worker->end == 0 && task > 0)
+	if (worker->end == 0 && task > 0 && pool->tasks[task - 1].state == ELT_TASK_WAITING)
 	{
 		ErrorData  *error = worker->fatal;
 
@@ -235,7 +277,7 @@ worker_ended(EltPool *pool, int number)
 		task_lost(pool, task - 1, number, error);
 	}
 	else if (worker->end == 0 && !worker->ready)
-		start_failed(pool, worker->fatal != NULL ? psprintf("a worker could not start: %s", worker->fatal->message) : "a worker could not start");
+		start_failed(pool, worker->fatal);
 	pfree(worker->handle);
 	worker->handle = NULL;
 	pool->next_look = 0;
@@ -275,7 +317,9 @@ one_more(EltPool *pool, int alive, bool *waits)
 	if (!elt_slots_free(&share->limits, &full))
 	{
 		elt_share_hungry(share, full, elt_share_below(share, full, alive));
-		pool->result.limited_by = elt_limit_text(&share->limits, full);
+		if (pool->result.limited_by == NULL)
+			pool->result.limited_by = elt_limit_text(&share->limits, full);
+		*waits = !elt_slots_held();
 		return false;
 	}
 	if (elt_workers_start(pool, &pool->result.limited_by))
@@ -329,7 +373,7 @@ elt_pool_check_age(EltPool *pool)
 void
 elt_pool_show_progress(EltPool *pool)
 {
-	int64		rows = pool->rows_finished;
+	int64		rows = pool->rows_finished + pool->rows_current;
 	int			working = 0;
 
 	if (pool->wire != NULL)
@@ -404,6 +448,7 @@ elt_lead(EltPool *pool)
 		if (is_over(pool))
 			break;
 		elt_pool_check_age(pool);
+		elt_pool_check_locks(pool);
 		look_for_slots(pool);
 		if (elt_workers_alive(pool) > 0)
 			pool->idle_since = GetCurrentTimestamp();

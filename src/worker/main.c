@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "access/parallel.h"
 #include "access/xact.h"
 #include "libpq/pqmq.h"
 #include "lib/stringinfo.h"
@@ -160,8 +161,6 @@ restore(void)
 	set_int("max_parallel_workers_per_gather", 0);
 	set_int("max_parallel_maintenance_workers", 0);
 	SetConfigOption("application_name", wire->title, PGC_USERSET, PGC_S_SESSION);
-	if (OidIsValid(wire->outer_role))
-		SetCurrentRoleId(wire->outer_role, superuser_arg(wire->outer_role));
 	CommitTransactionCommand();
 }
 
@@ -186,6 +185,18 @@ take_slots(void)
 	return false;
 }
 
+/* now() is part of what the tasks see: the same for all of them. */
+static void
+share_timestamps(void)
+{
+	/* made for the server's own parallel workers, as it asserts */
+	int			number = ParallelWorkerNumber;
+
+	ParallelWorkerNumber = 0;
+	SetParallelStartTimestamps(wire->transaction_start, wire->statement_start);
+	ParallelWorkerNumber = number;
+}
+
 static void
 begin_transaction(void)
 {
@@ -201,7 +212,18 @@ begin_transaction(void)
 	 * in the caches is made invalid by its snapshot.
 	 */
 	if (wire->share_snapshot)
+	{
+		share_timestamps();
 		RestoreTransactionSnapshot(RestoreSnapshot(elt_wire_at(wire, char, wire->snapshot)), wire->leader);
+	}
+}
+
+/* Whatever role the last task has left: its SET ROLE, undone, ends at the session's user. */
+static void
+become(void)
+{
+	if (OidIsValid(wire->outer_role))
+		SetCurrentRoleId(wire->outer_role, superuser_arg(wire->outer_role));
 	SetUserIdAndSecContext(wire->role, wire->security);
 }
 
@@ -226,6 +248,7 @@ do_task(int number)
 	run.shared = elt_wire_at(wire, void, wire->shared);
 
 	begin_transaction();
+	become();
 	settings = NewGUCNestLevel();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(task_memory);
@@ -248,7 +271,7 @@ attempt(int number, EltTaskCounts *counts)
 {
 	ErrorData  *volatile error = NULL;
 
-	elt_task_begin(&task, &elt_wire_workers(wire)[place]);
+	elt_task_begin(&task, &elt_wire_workers(wire)[place], NULL);
 	PG_TRY();
 	{
 		do_task(number);

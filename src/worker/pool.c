@@ -72,7 +72,7 @@ most_workers(const EltPoolOptions *options, const EltLimits *limits, int ntasks,
 	if (n > cpus)
 	{
 		n = cpus;
-		*why = psprintf("elt.cpu_count: there are %d processors", cpus);
+		*why = psprintf(elt_cpu_count > 0 ? "elt.cpu_count is %d" : "number of processors (elt.cpu_count) is %d", cpus);
 	}
 	for (int scope = 0; scope < ELT_SCOPES; scope++)
 		if (limits->limit[scope] >= 0 && limits->limit[scope] < n)
@@ -93,7 +93,7 @@ make_pool(const EltPoolOptions *options, EltTask *tasks, int ntasks)
 	pool->options = options;
 	pool->tasks = tasks;
 	pool->ntasks = ntasks;
-	pool->idle_since = GetCurrentTimestamp();
+	pool->idle_since = pool->heard = GetCurrentTimestamp();
 	pool->snapshot_since = IsolationUsesXactSnapshot() ? GetCurrentTransactionStartTimestamp() : GetCurrentStatementStartTimestamp();
 	pool->order = MemoryContextAllocHuge(memory, mul_size(ntasks, sizeof(int32)));
 	for (int i = 0; i < ntasks; i++)
@@ -199,7 +199,7 @@ elt_pool_run(const EltPoolOptions *options, EltTask *tasks, int ntasks)
 	PG_CATCH();
 	{
 		elt_progress_leave(pool->owns_progress);
-		elt_pool_stop(pool);
+		elt_pool_stop(pool, true);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -209,7 +209,7 @@ elt_pool_run(const EltPoolOptions *options, EltTask *tasks, int ntasks)
 	result.limited_by = limited_by(pool);
 	error = pool->error;
 	label = pool->error_label;
-	elt_pool_stop(pool);
+	elt_pool_stop(pool, true);
 	if (error != NULL && !options->keep_going)
 		raise_error(error, label);
 	return result;

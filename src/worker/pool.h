@@ -70,6 +70,8 @@ typedef struct EltWire
 	int			leader_pid;
 	PGPROC	   *leader;
 	int64		run;
+	TimestampTz transaction_start;	/* the leader's */
+	TimestampTz statement_start;
 	TimestampTz deadline;		/* of the leader's statement; 0: none */
 	int			lock_timeout;	/* ms */
 	int			work_mem;		/* kB */
@@ -148,6 +150,7 @@ typedef struct EltCurrent
 {
 	struct EltCurrent *outer;	/* of a handler that leads a run, alone */
 	EltWireWorker *live;		/* NULL: the leader alone */
+	struct EltPool *pool;		/* NULL: a worker */
 	uint64		rows_before;	/* of the worker's earlier tasks */
 	uint64		bytes_before;
 	int64		rows;
@@ -184,6 +187,7 @@ typedef struct EltPool
 	double		weight;			/* of all tasks, and of those */
 	double		weight_finished;
 	int64		rows_finished;	/* by the leader itself */
+	int64		rows_current;	/* of a task that it does now */
 
 	dsm_segment *segment;
 	EltWire    *wire;			/* NULL: no workers */
@@ -197,6 +201,7 @@ typedef struct EltPool
 	TimestampTz next_look;		/* for slots */
 	bool		waits;			/* for one, as of the last look */
 	TimestampTz idle_since;		/* without any worker */
+	TimestampTz heard;			/* when a task ended, or locks were looked at */
 	TimestampTz over_since;		/* all tasks are done */
 	bool		serial;			/* the leader has written in its own
 								 * transaction: no more workers */
@@ -216,6 +221,7 @@ extern ErrorData *elt_wire_get_error(const char *from, Size size);
 extern void elt_limits_now(EltLimits *limits);
 extern bool elt_slots_take(const EltLimits *limits, EltScope *full);
 extern bool elt_slots_keep(const EltLimits *limits);
+extern bool elt_slots_held(void);
 extern void elt_slots_drop(void);
 extern bool elt_slots_free(const EltLimits *limits, EltScope *full);
 extern int	elt_slots_count_free(const EltLimits *limits, int most, EltScope *least);
@@ -231,14 +237,18 @@ extern bool elt_share_below(EltShare *share, EltScope scope, int mine);
 extern bool elt_workers_start(EltPool *pool, const char **why_not);
 extern int	elt_workers_alive(EltPool *pool);
 extern void elt_pool_open(EltPool *pool);
-extern void elt_pool_stop(EltPool *pool);
+extern void elt_pool_stop(EltPool *pool, bool read);
 
 /* lead.c */
 extern void elt_lead(EltPool *pool);
+extern void elt_pool_note_rest(EltPool *pool, int number);
 extern int	elt_pool_claim(EltPool *pool);
 extern void elt_pool_task_ended(EltPool *pool, int number);
 extern void elt_pool_check_age(EltPool *pool);
 extern void elt_pool_show_progress(EltPool *pool);
+
+/* locks.c */
+extern void elt_pool_check_locks(EltPool *pool);
 
 /* serial.c */
 extern void elt_serial_task(EltPool *pool, int number);
@@ -246,7 +256,7 @@ extern void elt_serial_rest(EltPool *pool);
 
 /* task.c */
 extern EltTaskHandler elt_task_handler(const char *name);
-extern void elt_task_begin(EltCurrent *task, EltWireWorker *live);
+extern void elt_task_begin(EltCurrent *task, EltWireWorker *live, EltPool *pool);
 extern void elt_task_end(EltCurrent *task, EltTaskCounts *counts);
 extern void elt_task_forget(EltCurrent *task, EltTaskCounts *counts);
 extern void elt_task_free(EltCurrent *task);

@@ -16,7 +16,6 @@
 #include "utils/snapmgr.h"
 
 #include "base/attempt.h"
-#include "base/secctx.h"
 #include "worker/pool.h"
 
 typedef struct Serial
@@ -58,15 +57,17 @@ work(void *arg)
 		.in_leader = true
 	};
 	int			settings = NewGUCNestLevel();
+	bool		read_only = XactReadOnly;
 	ErrorContextCallback tell = {error_context_stack, tell_task, (void *) task};
 
 	error_context_stack = &tell;
-	if (options->transactions == ELT_TASKS_READ)
-		elt_pin_setting("transaction_read_only", "on");
+	/* an abort puts it back as well */
+	XactReadOnly = XactReadOnly || options->transactions == ELT_TASKS_READ;
 	push_snapshot(options);
 	elt_task_handler(options->handler) (&run);
 	PopActiveSnapshot();
 	AtEOXact_GUC(false, settings);
+	XactReadOnly = read_only;
 	error_context_stack = tell.previous;
 	CommandCounterIncrement();
 }
@@ -86,7 +87,7 @@ attempt(Serial *serial, EltTask *task, bool subtransaction)
 	volatile bool done = false;
 	MemoryContext old = CurrentMemoryContext;
 
-	elt_task_begin(&current, NULL);
+	elt_task_begin(&current, NULL, serial->pool);
 	PG_TRY();
 	{
 		if (subtransaction)
@@ -143,6 +144,7 @@ elt_serial_task(EltPool *pool, int number)
 		elt_task_backoff(task->attempts);
 	}
 	task->state = done ? ELT_TASK_DONE : ELT_TASK_FAILED;
+	pool->rows_current = 0;
 	pool->rows_finished += task->counts.rows;
 	elt_pool_task_ended(pool, number);
 	elt_pool_show_progress(pool);

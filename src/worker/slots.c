@@ -18,8 +18,8 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "storage/lock.h"
 
+#include "base/compat.h"
 #include "worker/pool.h"
 
 /* in place of the OID of a catalog; the database of these locks is 0 */
@@ -64,10 +64,18 @@ take(const EltLimits *limits, EltScope scope, LOCKMODE mode, LOCKTAG *tag)
 	for (int i = 0; i < limits->limit[scope]; i++)
 	{
 		set_tag(tag, CLASS_SLOT, limits, scope, i);
-		if (LockAcquire(tag, mode, true, true) != LOCKACQUIRE_NOT_AVAIL)
+		/* that of a worker which leads a run itself is not free */
+		if (!elt_lock_held(tag, ExclusiveLock) && LockAcquire(tag, mode, true, true) != LOCKACQUIRE_NOT_AVAIL)
 			return true;
 	}
 	return false;
+}
+
+/* Is this a worker? It leads a run without waiting for others, who may wait for it. */
+bool
+elt_slots_held(void)
+{
+	return ntaken > 0;
 }
 
 /* Safe to call when an abort has released them already. */
@@ -77,7 +85,7 @@ elt_slots_drop(void)
 	while (ntaken > 0)
 	{
 		ntaken--;
-		if (LockHeldByMe(&taken[ntaken], ExclusiveLock))
+		if (elt_lock_held(&taken[ntaken], ExclusiveLock))
 			LockRelease(&taken[ntaken], ExclusiveLock, true);
 	}
 }
@@ -108,7 +116,7 @@ elt_slots_keep(const EltLimits *limits)
 	EltScope	full;
 
 	for (int i = 0; i < ntaken; i++)
-		if (!LockHeldByMe(&taken[i], ExclusiveLock))
+		if (!elt_lock_held(&taken[i], ExclusiveLock))
 		{
 			elt_slots_drop();
 			return elt_slots_take(limits, &full);
@@ -148,7 +156,7 @@ count_free(const EltLimits *limits, EltScope scope, int most)
 		LOCKTAG		tag;
 
 		set_tag(&tag, CLASS_SLOT, limits, scope, i);
-		if (LockAcquire(&tag, ShareLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
+		if (elt_lock_held(&tag, ExclusiveLock) || LockAcquire(&tag, ShareLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
 			continue;
 		LockRelease(&tag, ShareLock, true);
 		n++;
@@ -215,7 +223,7 @@ release_shared(Oid class, EltShare *share, EltScope scope)
 	LOCKTAG		tag;
 
 	set_tag(&tag, class, &share->limits, scope, 0);
-	if (LockHeldByMe(&tag, ShareLock))
+	if (elt_lock_held(&tag, ShareLock))
 		LockRelease(&tag, ShareLock, true);
 }
 
@@ -281,13 +289,15 @@ elt_share_surplus(EltShare *share, int mine)
 int
 elt_cpus(void)
 {
-	cpu_set_t	set;
 	int			n = 0;
+#ifdef CPU_COUNT
+	cpu_set_t	set;
 
-	if (elt_cpu_count > 0)
-		return elt_cpu_count;
 	if (sched_getaffinity(0, sizeof(set), &set) == 0)
 		n = CPU_COUNT(&set);
+#endif
+	if (elt_cpu_count > 0)
+		return elt_cpu_count;
 	if (n <= 0)
 		n = (int) sysconf(_SC_NPROCESSORS_ONLN);
 	return Max(n, 1);

@@ -3,8 +3,8 @@
  *	  The leader starts workers, and makes sure that they end before its transaction does.
  *
  * A run is on a list of this process from before its first worker starts until after its last one has ended. Whoever leaves it (return, error, end of the
- * transaction, end of the process) comes by elt_pool_stop, which takes the queues away, so that no worker waits for a reader, ends the workers, and waits
- * until the postmaster has seen the end of each.
+ * transaction, end of the process) comes by elt_pool_stop, which ends the workers and waits until the postmaster has seen the end of each. Meanwhile it reads the queues, or
+ * has taken them away, so that no worker waits for a reader.
  *
  * Locks: those of slots.c. A crash of any process ends all of them.
  */
@@ -34,7 +34,7 @@ static void
 stop_all(void)
 {
 	while (pools != NULL)
-		elt_pool_stop(pools);
+		elt_pool_stop(pools, false);
 }
 
 static void
@@ -134,15 +134,18 @@ elt_workers_alive(EltPool *pool)
 	return n;
 }
 
-/* Wait until a worker has ended; interrupts are held. */
+/* Wait until a worker has ended, and read what it still sends, where there is a queue; interrupts are held. */
 static void
-await_end(EltWorker *worker)
+await_end(EltPool *pool, int number)
 {
+	EltWorker  *worker = &pool->workers[number];
 	pid_t		pid;
 
 	for (;;)
 	{
 		BgwHandleStatus status = GetBackgroundWorkerPid(worker->handle, &pid);
+
+		elt_pool_note_rest(pool, number);
 
 		if (status == BGWH_STOPPED)
 			return;
@@ -158,31 +161,45 @@ await_end(EltWorker *worker)
 	}
 }
 
-/* End what is left of a run. It raises nothing, and may be called when all has ended. */
+static void
+drop_queue(EltWorker *worker)
+{
+	if (worker->queue != NULL)
+		shm_mq_detach(worker->queue);
+	worker->queue = NULL;
+}
+
+static void
+end_workers(EltPool *pool, bool read)
+{
+	pg_atomic_write_u32(&pool->wire->stop, 1);
+	for (int i = 0; i < pool->nworkers; i++)
+	{
+		EltWorker  *worker = &pool->workers[i];
+
+		if (!read)
+			drop_queue(worker);
+		/* one that has said goodbye ends by itself */
+		if (worker->handle != NULL && worker->end == 0)
+			TerminateBackgroundWorker(worker->handle);
+	}
+	for (int i = 0; i < pool->nworkers; i++)
+	{
+		if (pool->workers[i].handle != NULL)
+			await_end(pool, i);
+		drop_queue(&pool->workers[i]);
+	}
+	/* what came in meanwhile, for others */
+	SetLatch(MyLatch);
+}
+
+/* End what is left of a run. It raises nothing, and may be called when all has ended. read: the caller wants to know which tasks have been done until then. */
 void
-elt_pool_stop(EltPool *pool)
+elt_pool_stop(EltPool *pool, bool read)
 {
 	HOLD_INTERRUPTS();
 	if (pool->wire != NULL)
-	{
-		pg_atomic_write_u32(&pool->wire->stop, 1);
-		for (int i = 0; i < pool->nworkers; i++)
-		{
-			EltWorker  *worker = &pool->workers[i];
-
-			if (worker->queue != NULL)
-				shm_mq_detach(worker->queue);
-			worker->queue = NULL;
-			/* one that has said goodbye ends by itself */
-			if (worker->handle != NULL && worker->end == 0)
-				TerminateBackgroundWorker(worker->handle);
-		}
-		for (int i = 0; i < pool->nworkers; i++)
-			if (pool->workers[i].handle != NULL)
-				await_end(&pool->workers[i]);
-		/* what came in meanwhile, for others */
-		SetLatch(MyLatch);
-	}
+		end_workers(pool, read);
 	elt_share_leave(&pool->share);
 	if (pool->segment != NULL)
 		dsm_detach(pool->segment);

@@ -27,6 +27,7 @@
 
 PG_FUNCTION_INFO_V1(elt_sql_worker_rows);
 PG_FUNCTION_INFO_V1(elt_sql_worker_limits);
+PG_FUNCTION_INFO_V1(elt_sql_workers_available);
 
 /* not one of the server's */
 #define COMMAND			((ProgressCommandType) 5372)
@@ -192,4 +193,26 @@ elt_sql_worker_limits(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;
+}
+
+/* elt.workers_available(wanted) -> workers, why not more */
+Datum
+elt_sql_workers_available(PG_FUNCTION_ARGS)
+{
+	int			wanted = PG_GETARG_INT32(0);
+	const char *limited_by = NULL;
+	TupleDesc	desc;
+	Datum		values[2];
+	bool		nulls[2] = {false};
+
+	if (wanted < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("wanted must be at least 1, not %d", wanted)));
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	values[0] = Int32GetDatum(elt_pool_available(wanted, &limited_by));
+	nulls[1] = limited_by == NULL;
+	values[1] = nulls[1] ? (Datum) 0 : CStringGetTextDatum(limited_by);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

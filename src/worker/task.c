@@ -57,11 +57,12 @@ elt_task_handler(const char *name)
 
 /* The task begins; *task lives until elt_task_end, or elt_task_forget after an error. */
 void
-elt_task_begin(EltCurrent *task, EltWireWorker *live)
+elt_task_begin(EltCurrent *task, EltWireWorker *live, EltPool *pool)
 {
 	memset(task, 0, sizeof(*task));
 	task->outer = current;
 	task->live = live;
+	task->pool = pool;
 	if (live != NULL)
 	{
 		task->rows_before = pg_atomic_read_u64(&live->rows);
@@ -112,6 +113,11 @@ elt_task_progress(int64 rows, int64 bytes)
 		return;
 	current->rows = rows;
 	current->bytes = bytes;
+	if (current->pool != NULL)
+	{
+		current->pool->rows_current = rows;
+		elt_pool_show_progress(current->pool);
+	}
 	if (current->live != NULL)
 	{
 		pg_atomic_write_u64(&current->live->rows, current->rows_before + rows);

@@ -93,6 +93,8 @@ plan_identity(EltWire *plan, EltPool *pool)
 	plan->leader_pid = MyProcPid;
 	plan->leader = MyProc;
 	plan->run = pool->options->run;
+	plan->transaction_start = GetCurrentTransactionStartTimestamp();
+	plan->statement_start = GetCurrentStatementStartTimestamp();
 	plan->deadline = statement_deadline();
 	plan->isolation = pool->options->share_snapshot ? XACT_REPEATABLE_READ : XactIsoLevel;
 	plan->read_only = XactReadOnly || pool->options->transactions == ELT_TASKS_READ;

@@ -93,8 +93,9 @@ typedef struct EltPoolOptions
 	bool		keep_going;		/* do the other tasks although one failed, and
 								 * return; else the first error is raised,
 								 * after all have stopped */
-	int			retries;		/* of a task, for transient errors only, and
-								 * not with a shared snapshot */
+	int			retries;		/* of a task, for transient errors only; with
+								 * a shared snapshot not for serialization
+								 * failures, which need another one */
 	void		(*done) (EltTask *task, void *arg); /* in the leader, as tasks
 													 * end; may be NULL */
 	void	   *arg;
@@ -110,12 +111,16 @@ typedef struct EltPoolResult
 
 /*
  * Do the tasks as the current user; returns when no worker is left. With a snapshot to share, the caller's transaction must not have an xid: else, and where no
- * worker can be had, the leader does the tasks itself, in the caller's transaction (EltTaskRun.in_leader).
+ * worker can be had, the leader does the tasks itself, in the caller's transaction (EltTaskRun.in_leader), where each sees what those before it have written.
+ * That may happen to some of the tasks only. What is in `tasks` afterwards is in the memory context of the call.
  *
  * Cancelling the leader, or its end, ends the workers before the leader's transaction is over. A worker's error is raised in the leader with
- * its SQLSTATE, detail, hint and context, and the task's label.
+ * its SQLSTATE, detail, hint and context, and the task's label. Tasks that have committed stay so.
  *
- * Locks: the leader must not hold one that a task needs, for no deadlock detector sees it; workers run with a lock_timeout.
+ * Settings that a handler changes are undone after it; so is a role that it takes on. work_mem is the worker's part of the leader's, and plans use no
+ * parallel workers. With a shared snapshot now() is the leader's.
+ *
+ * Locks: the leader must not hold one that a task needs: found after deadlock_timeout (40P01), or ended by the workers' lock_timeout.
  */
 extern EltPoolResult elt_pool_run(const EltPoolOptions *options, EltTask *tasks, int ntasks);
 

@@ -15,7 +15,10 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
 #include "utils/snapmgr.h"
+#include "utils/wait_event.h"
 
 #include "catalog/shard.h"
 #include "catalog/table.h"
@@ -23,6 +26,9 @@
 #include "shard/sweep.h"
 
 PGDLLEXPORT void elt_sweep_main(Datum arg);
+
+#define LOCK_TRIES	200
+#define LOCK_WAIT	50			/* ms */
 
 /* What the worker has to know, in bgw_extra. */
 typedef struct SweepRequest
@@ -101,6 +107,21 @@ elt_shard_sweep_done(void)
 	wanted = swapped = false;
 }
 
+/* The leader is still about to let go. False where it, or somebody who is at work on the table again and cleans up by himself, does not. */
+static bool
+wait_for_lock(Oid relid)
+{
+	for (int i = 0; i < LOCK_TRIES; i++)
+	{
+		if (elt_shard_run_try_lock(relid))
+			return true;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOCK_WAIT, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return false;
+}
+
 /* The worker. */
 void
 elt_sweep_main(Datum arg)
@@ -108,6 +129,7 @@ elt_sweep_main(Datum arg)
 	SweepRequest mine;
 
 	memcpy(&mine, MyBgworkerEntry->bgw_extra, sizeof(mine));
+	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	/* the role itself need not be allowed to log in */
 	BackgroundWorkerInitializeConnectionByOid(mine.database, InvalidOid, 0);
@@ -117,11 +139,7 @@ elt_sweep_main(Datum arg)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	pgstat_report_activity(STATE_RUNNING, "elt: cleaning up after elt.shard_table");
 
-	/*
-	 * not there: dropped meanwhile. Locked: somebody is at work on the table
-	 * again, and cleans up by himself
-	 */
-	if (elt_installed() && elt_shard_run_try_lock(mine.relid))
+	if (elt_installed() && wait_for_lock(mine.relid))
 		(void) elt_shard_clean(mine.relid);
 	PopActiveSnapshot();
 	SetUserIdAndSecContext(GetOuterUserId(), 0);

@@ -78,7 +78,7 @@ CREATE POLICY small ON t TO shard_reader USING (amount < 100);
 CREATE TABLE before AS SELECT id, t::text AS row FROM t;
 CREATE FUNCTION facts(relation regclass) RETURNS SETOF text LANGUAGE sql SET search_path = shard AS $$
     SELECT format('column %s %s %s null %s default %s identity %s generated %s storage %s compression %s target %s options %s grants %s comment %s', attname, format_type(atttypid, atttypmod),
-                  nullif(attcollation, 0)::regcollation, NOT attnotnull, pg_get_expr(adbin, adrelid), attidentity, attgenerated, attstorage, attcompression, nullif(attstattarget, -1), (SELECT array_agg(o) FROM unnest(attoptions) o WHERE o !~ '^pg_attver='), attacl,
+                  nullif(attcollation, 0)::regcollation, NOT attnotnull, pg_get_expr(adbin, adrelid), attidentity, attgenerated, attstorage, attcompression, nullif(attstattarget, -1), (SELECT string_agg(o, ',') FROM unnest(attoptions) o WHERE o LIKE 'n\_distinct%'), attacl,
                   col_description(attrelid, attnum))
     FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped
     UNION ALL SELECT format('index %s %s primary %s unique %s identity %s comment %s', indexrelid::regclass, regexp_replace(pg_get_indexdef(indexrelid), ' ONLY ', ' '), indisprimary, indisunique, indisreplident,
@@ -223,6 +223,8 @@ SELECT elt.shard_table('here', '{id}', 3);
 ROLLBACK TO c;
 SELECT count(*) FROM here;
 COMMIT;
+-- a worker is about to clean up
+DO $$ BEGIN WHILE EXISTS (SELECT FROM elt.shard_run) LOOP PERFORM pg_sleep(0.1); END LOOP; END $$;
 SELECT relkind, (SELECT count(*) FROM here) FROM pg_class WHERE oid = 'here'::regclass;
 BEGIN ISOLATION LEVEL SERIALIZABLE;
 SELECT elt.shard_table('here', '{id}', 3);
@@ -248,7 +250,19 @@ SELECT elt.shard_table('undone', '{id}', 4);
 SELECT count(*) FROM undone;
 ROLLBACK;
 SELECT relkind, (SELECT count(*) FROM undone) FROM pg_class WHERE oid = 'undone'::regclass;
-SELECT elt._clean_shards();
+-- by a worker; or here, if there is none
+CREATE PROCEDURE swept() LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1 .. 600 LOOP
+        IF NOT EXISTS (SELECT FROM elt.shard_run) THEN
+            RETURN;
+        END IF;
+        PERFORM elt._clean_shards(), pg_sleep(0.1);
+        COMMIT;
+    END LOOP;
+    RAISE 'elt.shard_run is not empty';
+END $$;
+CALL swept();
 SELECT relname FROM pg_class WHERE relname LIKE 'undone%' ORDER BY 1;
 SELECT elt.shard_table('undone', '{id}', 4);
 SELECT count(*) FROM undone;

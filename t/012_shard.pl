@@ -222,6 +222,7 @@ for my $case (@cases)
 		$node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'control'");
 		$hold->{handle}->finish;
 		is($node->safe_psql('postgres', $leftovers), '', "$what: nothing is left") if $victim =~ /^(cancel|terminate worker)$/;
+		ok($node->poll_query_until('postgres', "SELECT coalesce(($leftovers), '') = ''"), "$what: a worker cleans up") if $victim eq 'terminate';
 		stop_writers($writer);
 	}
 	is(differences(), '', "$what: the same rows");
@@ -236,7 +237,15 @@ for my $case (@cases)
 # the next call cleans up by itself, and a table that was dropped meanwhile
 make_table(%ordinary);
 $node->safe_psql('postgres', "BEGIN; SELECT elt.shard_table('t', '{k}', 3); ROLLBACK;");
-isnt($node->safe_psql('postgres', $leftovers), '', 'a caller that rolls back leaves something');
+ok($node->poll_query_until('postgres', "SELECT coalesce(($leftovers), '') = ''"), 'a worker cleans up after a caller that rolls back');
+{
+	my $pin = start_session('pin', "BEGIN; SELECT elt.shard_table('t', '{k}', 3); SELECT 'stop here', pg_sleep(600);\n");
+	my $pid = wait_for("application_name = 'pin' AND query LIKE '%stop here%'");
+	kill 'KILL', $pid;
+	$pin->{handle}->finish;
+	wait_until_up();
+	isnt($node->safe_psql('postgres', $leftovers), '', 'a crash leaves something');
+}
 $node->safe_psql('postgres', "SELECT elt.shard_table('t', '{k}', 2)");
 is($node->safe_psql('postgres', $leftovers), '', 'the next call cleans up');
 is(differences(), '', 'the same rows');

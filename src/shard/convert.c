@@ -368,13 +368,16 @@ attach_shards(EltSharding *sharding, int number)
 void
 elt_shard_convert(EltSharding *sharding)
 {
-	EltSecContext save;
-
-	elt_become(&save, GetUserId());
 	for (int i = 0; i < sharding->nparents; i++)
 		convert_table(elt_sharding_parents(sharding)[i], sharding);
 	for (int i = 0; i < sharding->nparents; i++)
+	{
+		EltSecContext save;
+
+		/* constraints may call functions of the owner's */
+		elt_become(&save, elt_relation_owner(elt_sharding_parents(sharding)[i]));
 		attach_shards(sharding, i);
-	elt_restore(&save);
+		elt_restore(&save);
+	}
 	elt_debug_point("shard-converted");
 }

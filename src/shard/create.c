@@ -47,7 +47,8 @@ static const char options_query[] =
 static const char columns_query[] =
 "SELECT string_agg(action, ', ') FROM ("
 "SELECT format('ALTER COLUMN %I SET STATISTICS %s', attname, attstattarget) FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND attstattarget >= 0 UNION ALL "
-"SELECT format('ALTER COLUMN %I SET (%s)', attname, array_to_string(attoptions, ', ')) FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND attoptions IS NOT NULL) AS actions (action)";
+"SELECT format('ALTER COLUMN %I SET (%s)', attname, string_agg(option, ', ')) FROM pg_attribute, unnest(attoptions) AS option "
+"WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND option LIKE 'n\\_distinct%' GROUP BY attname) AS actions (action)";
 
 static const char owner_query[] =
 "SELECT format('OWNER TO %I', pg_get_userbyid(relowner)) FROM pg_class WHERE oid = $1 AND pg_get_userbyid(relowner) <> current_user";
@@ -165,7 +166,8 @@ elt_shard_index(EltSharding *sharding, int parent, int shard)
 	EltSecContext save;
 	ListCell   *lc;
 
-	elt_become(&save, GetUserId());
+	/* expressions and predicates may call functions of the owner's */
+	elt_become(&save, elt_relation_owner(RelationGetRelid(from)));
 	LockRelationOid(relid, AccessExclusiveLock);
 	foreach(lc, RelationGetIndexList(from))
 	{

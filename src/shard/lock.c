@@ -4,11 +4,12 @@
  *
  *	  wait MIN_WAIT ms -> not had: let those go on who queued behind us, for a while that grows -> wait a bit longer, at most MAX_WAIT ms -> ...
  *
- * Locks: the one that is asked for, on the root and all below it, to the end of the transaction.
+ * Locks: the one that is asked for, on the root and all below it, and with AccessExclusive also ShareRowExclusive on the tables that its foreign keys refer to; to the end of the
+ * transaction.
  */
 #include "postgres.h"
 
-#include "catalog/pg_inherits.h"
+#include "access/relation.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -16,6 +17,7 @@
 #include "storage/lmgr.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
@@ -35,15 +37,40 @@ typedef struct LockWork
 	int			wait;
 } LockWork;
 
+/* Attaching shards will want these, and must not wait for them while everybody waits for the table. */
+static void
+lock_referenced(Oid relid)
+{
+	Relation	rel = relation_open(relid, NoLock);
+	List	   *referenced = NIL;
+	ListCell   *lc;
+
+	foreach(lc, RelationGetFKeyList(rel))
+		referenced = list_append_unique_oid(referenced, lfirst_node(ForeignKeyCacheInfo, lc)->confrelid);
+	relation_close(rel, NoLock);
+	foreach(lc, referenced)
+	{
+		LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
+		(void) elt_tree_members(lfirst_oid(lc), ShareRowExclusiveLock);
+	}
+}
+
 static void
 lock_tree(void *arg)
 {
 	LockWork   *work = arg;
 	int			nest = NewGUCNestLevel();
+	List	   *members;
+	ListCell   *lc;
 
 	elt_pin_setting("lock_timeout", psprintf("%d", work->wait));
 	LockRelationOid(work->root, work->mode);
-	(void) elt_tree_members(work->root, work->mode);
+	members = elt_tree_members(work->root, work->mode);
+	if (work->mode == AccessExclusiveLock)
+	{
+		foreach(lc, members)
+			lock_referenced(lfirst_oid(lc));
+	}
 	AtEOXact_GUC(true, nest);
 }
 

@@ -12,7 +12,8 @@
  * Where that cannot be (no worker to be had, or the caller's transaction has written, or has a fixed snapshot or a lock of its own) all of it is done in the caller's transaction: first the
  * AccessExclusive lock, then copy, index, convert. A NOTICE tells.
  *
- * Errors before the swap, and in it, undo what was committed. A caller that rolls back later, or a crash, leaves it to the next call or to elt._clean_shards().
+ * Errors before the swap, and in it, undo what was committed. Where a caller rolls back later, or is ended, a worker does (sweep.c); a crash leaves it to the next call or to
+ * elt._clean_shards().
  *
  * Locks of the leader: the object lock of catalog/shard.h, first; none on the tree up to the swap, and no xid. What happens to the table
  * meanwhile is noticed: its definition and file are compared, and the change log has marks of TRUNCATE and the like.
@@ -49,6 +50,7 @@
 #include "shard/clean.h"
 #include "shard/follow.h"
 #include "shard/shard.h"
+#include "shard/sweep.h"
 #include "shard/tasks.h"
 #include "worker/worker.h"
 
@@ -272,6 +274,7 @@ shard_beside(void *arg)
 	EltOffset  *from;
 
 	call->begun = true;
+	elt_shard_sweep_want(call->relid);
 	sharding = elt_shard_begin(sharding);
 	if (sharding == NULL)
 	{
@@ -322,7 +325,8 @@ why_here(Oid relid)
 static void
 undo(void *arg)
 {
-	(void) elt_shard_undo(((ShardCall *) arg)->relid);
+	if (elt_shard_undo(((ShardCall *) arg)->relid))
+		elt_shard_sweep_done();
 }
 
 /* Raise the error that sharding ended with, or what is behind it. */
@@ -365,6 +369,10 @@ shard_table(ShardCall *call)
 		(void) elt_attempt(undo, call, any_error, &another);
 		explain(call, error);
 	}
+	if (call->no_worker)
+		elt_shard_sweep_done();
+	else if (why == NULL)
+		elt_shard_sweep_swapped();
 	if (call->no_worker)
 		why = "no background worker could be had";
 	if (why == NULL)

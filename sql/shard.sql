@@ -192,6 +192,12 @@ SELECT shard, partition, rows, skew FROM elt.shards WHERE relation::text LIKE '%
 CREATE TABLE empty (id integer);
 SELECT elt.shard_table('empty', '{id}');
 SELECT count(*), sum(rows), sum(skew) FROM elt.shards WHERE relation = 'empty'::regclass;
+-- rows that are shorter than the table, whose columns stand as they do in the shards
+CREATE TABLE short (id integer);
+INSERT INTO short SELECT generate_series(1, 100);
+ALTER TABLE short ADD COLUMN late text DEFAULT 'late', ADD COLUMN later integer;
+SELECT elt.shard_table('short', '{id}', 2);
+SELECT late, later, count(*) FROM short GROUP BY 1, 2;
 CREATE TABLE many (id integer PRIMARY KEY);
 INSERT INTO many SELECT generate_series(1, 5000);
 SELECT elt.shard_table('many', '{id}', 200);

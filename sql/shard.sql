@@ -78,7 +78,7 @@ CREATE POLICY small ON t TO shard_reader USING (amount < 100);
 CREATE TABLE before AS SELECT id, t::text AS row FROM t;
 CREATE FUNCTION facts(relation regclass) RETURNS SETOF text LANGUAGE sql SET search_path = shard AS $$
     SELECT format('column %s %s %s null %s default %s identity %s generated %s storage %s compression %s target %s options %s grants %s comment %s', attname, format_type(atttypid, atttypmod),
-                  nullif(attcollation, 0)::regcollation, NOT attnotnull, pg_get_expr(adbin, adrelid), attidentity, attgenerated, attstorage, attcompression, nullif(attstattarget, -1), (SELECT string_agg(o, ',') FROM unnest(attoptions) o WHERE o LIKE 'n\_distinct%'), attacl,
+                  nullif(attcollation, 0)::regcollation, NOT attnotnull, pg_get_expr(adbin, adrelid), CASE WHEN (SELECT relispartition FROM pg_class WHERE oid = attrelid) THEN '' ELSE attidentity END, attgenerated, attstorage, attcompression, nullif(attstattarget, -1), (SELECT string_agg(o, ',') FROM unnest(attoptions) o WHERE o LIKE 'n\_distinct%'), attacl,
                   col_description(attrelid, attnum))
     FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped
     UNION ALL SELECT format('index %s %s primary %s unique %s identity %s comment %s', indexrelid::regclass, regexp_replace(pg_get_indexdef(indexrelid), ' ONLY ', ' '), indisprimary, indisunique, indisreplident,
@@ -112,7 +112,7 @@ SELECT count(*) > 40 AS many FROM facts_before;
 SELECT facts('t_s3') AS fact ORDER BY 1;
 SELECT count(*) AS shards, sum(rows) AS rows, bool_and(bytes > 0) AS bytes, round(avg(skew), 2) AS mean_skew FROM elt.shards WHERE relation = 't'::regclass;
 SELECT shard, partition FROM elt.shards WHERE relation = 't'::regclass ORDER BY 1;
-SELECT relname, relreplident, reloptions, relowner::regrole, relacl, (SELECT reloptions FROM pg_class WHERE oid = c.reltoastrelid) AS toast
+SELECT relname, relreplident, reloptions, relowner::regrole, regexp_replace(relacl::text, 'arwdDxtm', 'arwdDxt') AS relacl, (SELECT reloptions FROM pg_class WHERE oid = c.reltoastrelid) AS toast
 FROM pg_class c WHERE oid IN ('t'::regclass, 't_s0'::regclass);
 SELECT relkind, relfilenode, relam, reltoastrelid, relfrozenxid, reloptions FROM pg_class WHERE oid = 't'::regclass;
 -- every index has its partition in each shard, and every constraint

@@ -11,6 +11,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "catalog/pg_attribute.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
 #include "commands/explain.h"
@@ -94,6 +95,18 @@ elt_clear_rte_permissions(RangeTblEntry *rte)
 	rte->insertedCols = NULL;
 	rte->updatedCols = NULL;
 	rte->extraUpdatedCols = NULL;
+#endif
+}
+
+/* The same for the entry of a relation, of which the rewriter wants to know whose rights count, in a query that has been analysed. */
+static inline void
+elt_allow_rte(Query *query, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	getRTEPermissionInfo(query->rteperminfos, rte)->checkAsUser = BOOTSTRAP_SUPERUSERID;
+#else
+	(void) query;
+	elt_clear_rte_permissions(rte);
 #endif
 }
 

@@ -317,8 +317,7 @@ piece_query(RangeTblEntry *rte, const EltPiece *piece)
 				 errhint("Run the transform again.")));
 	sql = piece_sql(rte, piece);
 	query = parse_analyze_fixedparams(linitial_node(RawStmt, pg_parse_query(sql)), sql, NULL, 0, NULL);
-	elt_clear_rte_permissions(linitial_node(RangeTblEntry, query->rtable));
-	elt_forget_perminfos(query);
+	elt_allow_rte(query, linitial_node(RangeTblEntry, query->rtable));
 	return query;
 }
 

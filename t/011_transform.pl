@@ -255,6 +255,7 @@ for my $ddl ('ALTER TABLE replaced ADD COLUMN more int', 'ALTER TABLE source ADD
 }
 
 # many runs
+$node->safe_psql('postgres', "SELECT elt.alter_transform('move', query => 'SELECT id, v FROM source')");
 my $files = $node->safe_psql('postgres', 'SELECT count(*) FROM pg_class');
 $node->safe_psql('postgres', join('', map { "CALL elt.run('$_');\n" } ('replace', 'group', 'sum', 'move') x 15));
 is($node->safe_psql('postgres', 'SELECT count(*) FROM pg_class'), $files, 'as many relations as before');

@@ -74,9 +74,19 @@ sub finish
 sub hold
 {
 	my ($point) = @_;
-	my $holder = $node->background_psql('postgres');
-	$holder->query_safe("SELECT pg_advisory_lock(0, hashtext('$point'))");
+	my $holder = start_session('holder', "SELECT pg_advisory_lock(0, hashtext('$point')); SELECT 'held', pg_sleep(600)");
+	$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'holder' AND query LIKE '%held%'")
+	  or die "$point is not held";
 	return $holder;
+}
+
+# It lets go; where the server was restarted, it has ended already.
+sub quit
+{
+	my ($holder) = @_;
+	$node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'holder'");
+	finish($holder);
+	return;
 }
 
 # Waits until somebody of this kind waits at a point; its process id.
@@ -118,13 +128,6 @@ sub crash
 		select undef, undef, undef, 0.1;
 	}
 	die 'the server did not start';
-}
-
-sub quit
-{
-	my ($holder) = @_;
-	eval { $holder->{timeout}->start(5) if $holder->{timeout}; $holder->quit; };
-	return;
 }
 
 sub checksum
@@ -240,7 +243,6 @@ for my $ddl ('ALTER TABLE replaced ADD COLUMN more int', 'ALTER TABLE source ADD
 	wait_at('transform-task', 'worker');
 	my $alter = start_session('ddl', $ddl);
 	$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'ddl' AND wait_event_type = 'Lock'") or die 'does not wait';
-	$holder->query_safe("SELECT pg_advisory_unlock_all()");
 	quit($holder);
 	my $start = time;
 	finish($session);
@@ -253,6 +255,7 @@ for my $ddl ('ALTER TABLE replaced ADD COLUMN more int', 'ALTER TABLE source ADD
 }
 
 # many runs
+$node->safe_psql('postgres', "SELECT elt.alter_transform('move', query => 'SELECT id, v FROM source')");
 my $files = $node->safe_psql('postgres', 'SELECT count(*) FROM pg_class');
 $node->safe_psql('postgres', join('', map { "CALL elt.run('$_');\n" } ('replace', 'group', 'sum', 'move') x 15));
 is($node->safe_psql('postgres', 'SELECT count(*) FROM pg_class'), $files, 'as many relations as before');

@@ -61,7 +61,7 @@ elt_target_check_kind(Relation target, const char *verb, const char *capital_ver
 	if (target->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
 		refuse(target, verb, "a temporary table", psprintf("%s a permanent table.", capital_verb));
 	if (target->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED)
-		refuse(target, verb, "an unlogged table", "A crash would empty it, and the load would not notice: ALTER TABLE ... SET LOGGED.");
+		refuse(target, verb, "an unlogged table", "A crash would empty it unnoticed: ALTER TABLE ... SET LOGGED.");
 	if (is_system_table(target))
 		refuse(target, verb, "a system table", psprintf("%s a table of yours.", capital_verb));
 }

@@ -83,7 +83,7 @@ CREATE FUNCTION facts(relation regclass) RETURNS SETOF text LANGUAGE sql SET sea
     FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped
     UNION ALL SELECT format('index %s %s primary %s unique %s identity %s comment %s', indexrelid::regclass, regexp_replace(pg_get_indexdef(indexrelid), ' ONLY ', ' '), indisprimary, indisunique, indisreplident,
                             obj_description(indexrelid)) FROM pg_index WHERE indrelid = relation
-    UNION ALL SELECT format('constraint %s %s %s comment %s', conname, contype, pg_get_constraintdef(oid), obj_description(oid, 'pg_constraint')) FROM pg_constraint WHERE conrelid = relation
+    UNION ALL SELECT format('constraint %s %s %s comment %s', conname, contype, pg_get_constraintdef(oid), obj_description(oid, 'pg_constraint')) FROM pg_constraint WHERE conrelid = relation AND contype <> 'n'
     UNION ALL SELECT format('statistics %s', pg_get_statisticsobjdef(oid)) FROM pg_statistic_ext WHERE stxrelid = relation
     UNION ALL SELECT format('trigger %s', pg_get_triggerdef(oid)) FROM pg_trigger WHERE tgrelid = relation AND NOT tgisinternal
     UNION ALL SELECT format('rule %s', pg_get_ruledef(oid)) FROM pg_rewrite WHERE ev_class = relation

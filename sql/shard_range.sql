@@ -87,7 +87,7 @@ ALTER TABLE refers DROP CONSTRAINT refers_r_fkey;
 SELECT elt.shard_table('referred', '{id}', 2);
 ALTER TABLE refers ADD FOREIGN KEY (r) REFERENCES referred ON DELETE CASCADE;
 SELECT elt.shard_table('refers', '{id}', 3);
-SELECT conname, conrelid::regclass, confrelid::regclass, convalidated FROM pg_constraint WHERE contype = 'f' AND conrelid::regclass::text LIKE 'refers%'
+SELECT regexp_replace(conname, '_([0-9])$', '\1') AS conname, conrelid::regclass, confrelid::regclass, convalidated FROM pg_constraint WHERE contype = 'f' AND conrelid::regclass::text LIKE 'refers%'
 ORDER BY conrelid::regclass::text COLLATE "C", confrelid::regclass::text COLLATE "C";
 INSERT INTO refers SELECT 100 + i, i FROM generate_series(1, 20) i;
 \set VERBOSITY terse

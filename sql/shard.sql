@@ -277,6 +277,21 @@ SELECT count(*) FROM elt.shard_run;
 SELECT count(*) FROM elt.tracked;
 SELECT tgname FROM pg_trigger WHERE tgrelid = 'undone'::regclass;
 
+-- two phases: what workers have committed would have nobody to clean it up
+CREATE TABLE prepared (id integer);
+BEGIN;
+SELECT elt.shard_table('prepared', '{id}', 2);
+PREPARE TRANSACTION 'sharded';
+CALL swept();
+SELECT relname FROM pg_class WHERE relname ~ '^prepared' ORDER BY 1;
+
+-- default privileges give nothing of a shard away
+ALTER DEFAULT PRIVILEGES IN SCHEMA shard GRANT SELECT ON TABLES TO shard_reader, PUBLIC;
+CREATE TABLE secret (id integer);
+REVOKE ALL ON secret FROM shard_reader, PUBLIC;
+SELECT elt.shard_table('secret', '{id}', 2);
+SELECT relname, has_table_privilege('shard_reader', oid, 'SELECT') AS may_read FROM pg_class WHERE relname ~ '^secret' ORDER BY 1;
+
 SET client_min_messages = warning;
 DROP SCHEMA shard CASCADE;
 DROP ROLE shard_owner, shard_reader;

@@ -254,6 +254,27 @@ $node->safe_psql('postgres', "BEGIN; SELECT elt.shard_table('t', '{k}', 3); ROLL
 $node->safe_psql('postgres', 'SELECT elt._clean_shards()');
 is($node->safe_psql('postgres', $leftovers), '', 'so it does for a table that is gone');
 
+# an autovacuum in the way is asked to leave; others for as long as lock_timeout says, all attempts together
+$node->append_conf('postgresql.conf', "autovacuum = on\nautovacuum_naptime = 1s\nautovacuum_vacuum_cost_delay = 100ms\nautovacuum_vacuum_cost_limit = 1\n");
+$node->safe_psql('postgres', q(CREATE TABLE vacuumed (id integer PRIMARY KEY, v text) WITH (autovacuum_vacuum_threshold = 1, autovacuum_vacuum_scale_factor = 0);
+	INSERT INTO vacuumed SELECT i, repeat('v', 500) FROM generate_series(1, 10000) i; UPDATE vacuumed SET v = v || 'w'));
+$node->reload;
+wait_for("backend_type = 'autovacuum worker' AND query LIKE '%vacuumed%'");
+my ($failed) = $node->psql('postgres', "SET lock_timeout = '5s'; SELECT elt.shard_table('vacuumed', '{id}', 2)");
+is($failed, 0, 'an autovacuum leaves');
+$node->append_conf('postgresql.conf', 'autovacuum = off');
+$node->reload;
+$node->safe_psql('postgres', 'CREATE TABLE kept (id integer PRIMARY KEY)');
+my $keeper = start_session('keeper', 'BEGIN; LOCK TABLE kept IN ROW EXCLUSIVE MODE; SELECT pg_sleep(60);');
+wait_for("application_name = 'keeper' AND wait_event = 'PgSleep'");
+my $begun = time;
+($failed) = $node->psql('postgres', "SET lock_timeout = '3s'; SELECT elt.shard_table('kept', '{id}', 2)");
+isnt($failed, 0, 'who keeps the table, does not');
+cmp_ok(time - $begun, '<', 12, 'lock_timeout is that of the whole call');
+$node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'keeper'");
+$keeper->{handle}->finish;
+$node->safe_psql('postgres', 'DROP TABLE vacuumed, kept');
+
 # dumped and restored
 make_table(%ordinary);
 $node->safe_psql('postgres', "CREATE VIEW v AS SELECT id, k FROM t; SELECT elt.shard_table('t', '{k}', 3)");

@@ -53,6 +53,11 @@ static const char columns_query[] =
 static const char owner_query[] =
 "SELECT format('OWNER TO %I', pg_get_userbyid(relowner)) FROM pg_class WHERE oid = $1 AND pg_get_userbyid(relowner) <> current_user";
 
+/* what the default privileges of who creates it have given away of a shard: with it one could read past the parent's grants and policies */
+static const char grants_query[] =
+"SELECT format('REVOKE ALL ON %s FROM %s', $1::regclass, string_agg(DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END, ', ')) "
+"FROM pg_class, aclexplode(relacl) WHERE pg_class.oid = $1 AND grantee <> relowner HAVING count(*) > 0";
+
 static char *
 tablespace_clause(Oid relid)
 {
@@ -81,6 +86,15 @@ set_replica_identity(Oid parent, const char *table)
 		elt_sql_run(psprintf("ALTER TABLE %s REPLICA IDENTITY NOTHING", table));
 }
 
+static void
+revoke_grants(Oid relid)
+{
+	char	   *statement = elt_shard_lookup(grants_query, relid);
+
+	if (statement != NULL)
+		elt_sql_run(statement);
+}
+
 /* One parent's shards. Names are the parent's and a number, shortened where they are too long, and moved on where they are taken. */
 static void
 create_shards(EltSharding *sharding, int number)
@@ -106,6 +120,8 @@ create_shards(EltSharding *sharding, int number)
 		run_if(table, columns);
 		set_replica_identity(parent, table);
 		run_if(table, owner);
+		CommandCounterIncrement();
+		revoke_grants(tables[i]);
 		CommandCounterIncrement();
 	}
 }

@@ -64,6 +64,13 @@ lock_tree(void *arg)
 	ListCell   *lc;
 
 	elt_pin_setting("lock_timeout", psprintf("%d", work->wait));
+
+	/*
+	 * an autovacuum in the way is asked to leave when deadlocks are looked
+	 * for, which by default is when our wait has ended; the setting is a
+	 * superuser's
+	 */
+	(void) set_config_option("deadlock_timeout", psprintf("%d", work->wait / 2), PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	LockRelationOid(work->root, work->mode);
 	members = elt_tree_members(work->root, work->mode);
 	if (work->mode == AccessExclusiveLock)
@@ -113,7 +120,11 @@ elt_shard_try_lock(Oid root, LOCKMODE mode, int patience, void (*meanwhile) (voi
 void
 elt_shard_lock(EltSharding *sharding, LOCKMODE mode, void (*meanwhile) (void *arg), void *arg)
 {
-	if (!elt_shard_try_lock(sharding->root, mode, sharding->patience, meanwhile, arg))
+	int			patience = sharding->patience;
+
+	if (sharding->since != 0)
+		patience = Max(patience - TimestampDifferenceMilliseconds(sharding->since, GetCurrentTimestamp()), 0);
+	if (!elt_shard_try_lock(sharding->root, mode, patience, meanwhile, arg))
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("could not lock table \"%s\" to shard it", get_rel_name(sharding->root)),

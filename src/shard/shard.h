@@ -2,6 +2,7 @@
 #ifndef ELT_SHARD_H
 #define ELT_SHARD_H
 
+#include "datatype/timestamp.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
 #include "nodes/pg_list.h"
@@ -24,6 +25,8 @@ typedef struct EltSharding
 	bool		tracked;		/* for others, too: the shards need the
 								 * triggers of change tracking */
 	int			patience;		/* ms, for a lock on the table */
+	TimestampTz since;			/* from then on; 0: from when the lock is
+								 * wanted */
 	int			shards;			/* of each parent */
 	int			ncolumns;
 	NameData	columns[PARTITION_MAX_KEYS];

@@ -4,7 +4,7 @@
  *
  *	  end of the leader's transaction that is no commit of the swap -> a background worker of its own, not waited for -> clean.c
  *
- * Where none can be started, elt._clean_shards() and the next elt.shard_table are left. The callbacks only look at this backend's variables and ask for the worker: they raise nothing.
+ * Where none can be started, elt._clean_shards() and the next elt.shard_table are left. The callbacks only look at this backend's variables and ask for the worker: they raise nothing, but for PREPARE TRANSACTION, which is refused.
  *
  * Locks: those of clean.c, in the worker. A crash loses the request.
  */
@@ -64,6 +64,12 @@ start_worker(void)
 static void
 at_xact_end(XactEvent event, void *arg)
 {
+	/* a later ROLLBACK PREPARED would be told to nobody */
+	if (wanted && event == XACT_EVENT_PRE_PREPARE)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot PREPARE a transaction that has sharded a table"),
+				 errhint("Commit the transaction instead.")));
 	if (!wanted || (event != XACT_EVENT_ABORT && event != XACT_EVENT_COMMIT))
 		return;
 	if (event == XACT_EVENT_ABORT || !swapped)

@@ -21,6 +21,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "base/compat.h"
 #include "base/debug_point.h"
@@ -226,7 +227,10 @@ elt_shard_begin(EltSharding *sharding)
 	ListCell   *lc;
 	int			n = 0;
 
+	/* all attempts together */
+	sharding->since = GetCurrentTimestamp();
 	(void) run_tasks(sharding, &task, 1, false, BEGIN_RETRIES);
+	sharding->since = 0;
 	result = task.result;
 	if (result == NULL || task.result_size != sizeof(BeginResult) || !result->done)
 		return NULL;

@@ -200,6 +200,29 @@ SELECT elt.retry_rejected('coded');
 SELECT key, "row" FROM elt.rejected WHERE load = 'coded';
 TABLE coded_copy;
 
+-- what is evaluated for rows of the target may not be able to run beside parallel workers
+CREATE FUNCTION checked_divides(n int) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+	BEGIN
+		RETURN 1 / n >= 0;
+	EXCEPTION WHEN division_by_zero THEN
+		RETURN false;
+	END;
+END $$;
+CREATE TABLE checked_parallel (id int PRIMARY KEY, n int);
+CREATE TABLE checked_checked (id int PRIMARY KEY, n int CHECK (checked_divides(n)));
+INSERT INTO checked_parallel SELECT i, i FROM generate_series(1, 5000) i;
+ANALYZE checked_parallel;
+SET min_parallel_table_scan_size = 0;
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SELECT elt.create_load('divides', source => 'checked_parallel', target => 'checked_checked');
+CALL elt.run('divides');
+SELECT count(*) FROM checked_checked;
+RESET min_parallel_table_scan_size;
+RESET parallel_setup_cost;
+RESET parallel_tuple_cost;
+
 SELECT count(elt.drop_load(name)) > 0 AS dropped FROM elt.loads;
 SET client_min_messages = warning;
 DROP SCHEMA load_review CASCADE;

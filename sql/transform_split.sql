@@ -79,6 +79,10 @@ SELECT * FROM how('SELECT count(*) AS c FROM p');
 SELECT * FROM how('SELECT g.k, count(*) AS c FROM h LEFT JOIN g ON h.k = g.k GROUP BY g.k');
 SELECT * FROM how('SELECT k % 5 AS k, count(*) AS c FROM e GROUP BY k % 5');
 SELECT * FROM how('SELECT DISTINCT t, count(*) OVER () AS c, max(n) AS m FROM p GROUP BY t ORDER BY t LIMIT 3');
+-- over what is by the partition key: by partition, not by blocks
+SELECT * FROM how('SELECT s, count(*) AS c FROM (SELECT k, count(*) AS s FROM h GROUP BY k) z GROUP BY s');
+SELECT * FROM how('SELECT count(*) AS c FROM (SELECT DISTINCT k FROM h) z');
+SELECT * FROM how('SELECT t, max(r) AS m FROM (SELECT t, rank() OVER (PARTITION BY k ORDER BY n) AS r FROM h) z GROUP BY t');
 -- partitions that are not the same, or not joined on
 SELECT * FROM how('SELECT h.k, h4.n FROM h JOIN h4 ON h.k = h4.k');
 SELECT * FROM how('SELECT h.k, h4.n FROM h LEFT JOIN h4 ON h.k = h4.k');
@@ -117,6 +121,12 @@ SELECT * FROM how('SELECT k FROM h UNION ALL SELECT k FROM h4 WHERE false');
 SELECT * FROM how('SELECT k, random() AS r FROM p');
 SELECT * FROM how('SELECT k, clock_timestamp() AS r FROM p');
 SELECT * FROM how('SELECT k, pg_backend_pid() AS r FROM p');
+SELECT * FROM how('SELECT k, current_setting(''application_name'') AS r FROM p');
+-- as well in views that are looked up
+CREATE VIEW volatile_view AS SELECT k, random() AS r FROM small;
+CREATE VIEW sample_view AS SELECT k FROM small TABLESAMPLE bernoulli (50);
+SELECT * FROM how('SELECT p.k, x.r FROM p JOIN volatile_view x USING (k)');
+SELECT * FROM how('SELECT p.k FROM p JOIN sample_view x USING (k)');
 SELECT * FROM how('SELECT k FROM p TABLESAMPLE SYSTEM (10)');
 SELECT * FROM how('SELECT k, tableoid::regclass::text AS r FROM p');
 SELECT * FROM how('SELECT p AS r FROM p');

@@ -40,6 +40,7 @@
 
 #include "base/compat.h"
 #include "base/exec.h"
+#include "base/insert.h"
 
 /* One call of elt_exec. */
 typedef struct Run
@@ -215,7 +216,7 @@ elt_planning_context(void)
 
 /* Planning may call functions, and these plan statements of their own. */
 static List *
-plan_queries(Run *run, List *queries)
+plan_queries(Run *run, List *queries, bool parallel)
 {
 	Run		   *outer = planning;
 	MemoryContext outer_context = planning_context;
@@ -227,7 +228,7 @@ plan_queries(Run *run, List *queries)
 	{
 		planning = run;
 		planning_context = CurrentMemoryContext;
-		plans = pg_plan_queries(queries, run->sql, CURSOR_OPT_PARALLEL_OK, run->params);
+		plans = pg_plan_queries(queries, run->sql, parallel ? CURSOR_OPT_PARALLEL_OK : 0, run->params);
 	}
 	PG_FINALLY();
 	{
@@ -275,6 +276,7 @@ plan_statement(Run *run)
 	Oid		   *types = palloc(sizeof(Oid) * Max(nparams, 1));
 	List	   *queries;
 	Query	   *query;
+	bool		parallel = true;
 
 	if (list_length(parsed) != 1)
 		elog(ERROR, "expected one SQL statement, got %d", list_length(parsed));
@@ -292,9 +294,10 @@ plan_statement(Run *run)
 	{
 		if (list_length(queries) != 1)
 			elog(ERROR, "expected one INSERT");
+		parallel = elt_insert_is_parallel_safe(rt_fetch(query->resultRelation, query->rtable)->relid);
 		select_of_insert(linitial_node(Query, queries));
 	}
-	return plan_queries(run, queries);
+	return plan_queries(run, queries, parallel);
 }
 
 static bool

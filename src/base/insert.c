@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/heapam.h"
 #include "access/table.h"
 #include "access/tableam.h"
@@ -19,15 +20,20 @@
 #include "access/xact.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "executor/execPartition.h"
 #include "executor/executor.h"
 #include "executor/nodeModifyTable.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "optimizer/clauses.h"
 #include "storage/lmgr.h"
 #include "utils/memutils.h"
+#include "utils/partcache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
+#include "utils/typcache.h"
 
 #include "base/compat.h"
 #include "base/insert.h"
@@ -355,4 +361,50 @@ elt_insert_refusal(Oid target)
 			why = table_refusal(lfirst_oid(lc));
 	}
 	return why;
+}
+
+/* All expressions of one table, in a query that has nothing else. */
+static bool
+table_is_parallel_safe(Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	TupleConstr *constraints = desc->constr;
+	Query	   *query = makeNode(Query);
+	List	   *expressions = NIL;
+	bool		domains = false;
+	ListCell   *lc;
+
+	for (int i = 0; i < desc->natts; i++)
+		domains = domains || (!TupleDescAttr(desc, i)->attisdropped && DomainHasConstraints(TupleDescAttr(desc, i)->atttypid));
+	for (int i = 0; constraints != NULL && i < constraints->num_check; i++)
+		expressions = lappend(expressions, stringToNode(constraints->check[i].ccbin));
+	for (int i = 0; constraints != NULL && i < constraints->num_defval; i++)
+		if (TupleDescAttr(desc, constraints->defval[i].adnum - 1)->attgenerated != '\0')
+			expressions = lappend(expressions, stringToNode(constraints->defval[i].adbin));
+	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		expressions = list_concat(expressions, RelationGetPartitionKey(rel)->partexprs);
+	foreach(lc, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		expressions = list_concat(expressions, RelationGetIndexExpressions(index));
+		expressions = list_concat(expressions, RelationGetIndexPredicate(index));
+		index_close(index, NoLock);
+	}
+	table_close(rel, NoLock);
+	query->commandType = CMD_SELECT;
+	query->jointree = makeFromExpr(NIL, (Node *) expressions);
+	return !domains && (expressions == NIL || max_parallel_hazard(query) != PROPARALLEL_UNSAFE);
+}
+
+bool
+elt_insert_is_parallel_safe(Oid target)
+{
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(target, AccessShareLock, NULL))
+		if (!table_is_parallel_safe(lfirst_oid(lc)))
+		return false;
+	return true;
 }

@@ -35,4 +35,7 @@ extern int64 elt_insert_bytes(DestReceiver *receiver);
 /* Is this a table for such writing: no triggers, foreign keys, rules or row-level security of its own or of its leaves, and stored in heaps? NULL, or why not (a code). */
 extern const char *elt_insert_refusal(Oid target);
 
+/* May what is evaluated for a row of this table (constraints, generated columns, indexes, partition keys, domains) be evaluated while parallel workers give the rows? */
+extern bool elt_insert_is_parallel_safe(Oid target);
+
 #endif

@@ -124,6 +124,8 @@ text_of_refusal(const char *code)
 		return "It is not stored in a heap.";
 	if (strcmp(code, "exclusion_constraint") == 0)
 		return "It has an exclusion constraint.";
+	if (strcmp(code, "unlogged") == 0)
+		return "It has a partition that is an unlogged table.";
 	if (strcmp(code, "inheritance") == 0)
 		return "Other tables inherit from it.";
 	return "It has a partition that is a foreign table.";

@@ -15,6 +15,7 @@
 #include "access/tableam.h"
 #include "access/transam.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "executor/tuptable.h"
 #include "lib/stringinfo.h"
@@ -23,6 +24,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "base/compat.h"
 #include "transform/transform.h"
@@ -106,6 +108,46 @@ append_table(StringInfo text, Oid relid)
 	}
 	appendStringInfoString(text, ") ");
 	relation_close(rel, NoLock);
+}
+
+/* What decides on the rows that one table may have, and on their content. */
+static void
+append_rules(StringInfo rules, Oid relid)
+{
+	Relation	rel = relation_open(relid, NoLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	TupleConstr *constraints = desc->constr;
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	bool		isnull;
+	Datum		bound = SysCacheGetAttr(RELOID, tuple, Anum_pg_class_relpartbound, &isnull);
+
+	appendStringInfo(rules, "%u %c %s (", relid, rel->rd_rel->relpersistence, isnull ? "" : TextDatumGetCString(bound));
+	ReleaseSysCache(tuple);
+	for (int i = 0; i < desc->natts; i++)
+		appendStringInfoString(rules, TupleDescAttr(desc, i)->attnotnull ? "t" : "f");
+	for (int i = 0; constraints != NULL && i < constraints->num_check; i++)
+		appendStringInfo(rules, " %s %d", constraints->check[i].ccbin, constraints->check[i].ccvalid);
+	for (int i = 0; constraints != NULL && i < constraints->num_defval; i++)
+	{
+		int			attno = constraints->defval[i].adnum;
+
+		if (TupleDescAttr(desc, attno - 1)->attgenerated != '\0')
+			appendStringInfo(rules, " %d %s", attno, constraints->defval[i].adbin);
+	}
+	appendStringInfoString(rules, ") ");
+	relation_close(rel, NoLock);
+}
+
+char *
+elt_transform_rules(Oid target)
+{
+	StringInfoData text;
+	ListCell   *lc;
+
+	initStringInfo(&text);
+	foreach(lc, find_all_inheritors(target, AccessShareLock, NULL))
+		append_rules(&text, lfirst_oid(lc));
+	return text.data;
 }
 
 char *

@@ -47,6 +47,12 @@
 #define PATIENCE		"50ms"
 #define PAUSE_MOST		1000
 
+static bool
+is_permanent(Oid relid)
+{
+	return get_rel_relkind(relid) != RELKIND_RELATION || get_rel_persistence(relid) == RELPERSISTENCE_PERMANENT;
+}
+
 /* what copies of indexes cannot do */
 static bool
 has_exclusion_constraint(Oid target)
@@ -78,6 +84,8 @@ elt_publish_refusal(Oid target)
 	{
 		if (why == NULL && has_exclusion_constraint(lfirst_oid(lc)))
 			why = "exclusion_constraint";
+		if (why == NULL && !is_permanent(lfirst_oid(lc)))
+			why = "unlogged";
 	}
 	return why;
 }
@@ -298,7 +306,7 @@ check_leaves(EltRun *run, EltTransform *transform)
 }
 
 void
-elt_publish_swap(EltRun *run, EltTransform *transform)
+elt_publish_swap(EltRun *run, EltTransform *transform, const char *rules)
 {
 	List	   *targets = run->targets;
 	Relation	classes = table_open(RelationRelationId, RowExclusiveLock);
@@ -307,6 +315,13 @@ elt_publish_swap(EltRun *run, EltTransform *transform)
 	ListCell   *lc2;
 
 	check_leaves(run, transform);
+
+	/*
+	 * constraints, triggers and others that came meanwhile know nothing of
+	 * the new rows
+	 */
+	if (elt_publish_refusal(transform->target) != NULL || strcmp(elt_transform_rules(transform->target), rules) != 0)
+		raise_altered(transform->target);
 	forboth(lc, run->targets, lc2, run->staging)
 	{
 		if (!OidIsValid(lfirst_oid(lc)))

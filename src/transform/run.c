@@ -61,6 +61,7 @@ typedef struct Work
 	EltTask    *tasks;
 	int			ntasks;
 	char	   *input;			/* what is read, when it was planned, as text */
+	char	   *rules;			/* of the target, before rows were written */
 	char	   *snapshot;		/* under which it is read */
 	MemoryContext memory;		/* for all of the run */
 } Work;
@@ -98,6 +99,8 @@ make_plan(Work *work)
 
 	become_owner(work, &context);
 	elt_transform_check_target(work->transform);
+	if (work->rules == NULL)
+		work->rules = elt_transform_rules(work->transform->target);
 	work->plan = elt_transform_plan(work->transform);
 	elt_restore(&context);
 }
@@ -525,7 +528,7 @@ lock_and_swap(Work *work)
 	elt_debug_point("transform-publish");
 	elt_publish_lock(work->transform);
 	elt_debug_point("transform-locked");
-	elt_publish_swap(work->run, work->transform);
+	elt_publish_swap(work->run, work->transform, work->rules);
 }
 
 /* Step 5 but for what is in one transaction. */
@@ -558,6 +561,9 @@ publish(void *arg)
 		move_bag(work, false);
 		elt_staging_drop(work->run);
 	}
+	/* what fails at the commit could not be put on record */
+	if (work->plan->way != ELT_WAY_SWAP)
+		elt_sql_run("SET CONSTRAINTS ALL IMMEDIATE");
 	end_ledger(work);
 	elt_debug_point("transform-published");
 	MemoryContextSwitchTo(old);

@@ -21,6 +21,7 @@
 #include "partitioning/partbounds.h"
 #include "partitioning/partdesc.h"
 #include "storage/bufmgr.h"
+#include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -81,6 +82,15 @@ is_of_the_session(Oid function, void *context)
 		case F_TXID_CURRENT_IF_ASSIGNED:
 		case F_PG_CURRENT_XACT_ID:
 		case F_PG_CURRENT_XACT_ID_IF_ASSIGNED:
+		case F_TXID_CURRENT_SNAPSHOT:
+		case F_PG_CURRENT_SNAPSHOT:
+		case F_CURRENT_SETTING_TEXT:
+		case F_CURRENT_SETTING_TEXT_BOOL:
+		case F_PG_MY_TEMP_SCHEMA:
+		case F_INET_CLIENT_ADDR:
+		case F_INET_CLIENT_PORT:
+		case F_INET_SERVER_ADDR:
+		case F_INET_SERVER_PORT:
 			return true;
 		default:
 			return false;
@@ -123,9 +133,11 @@ forbidding_walker(Node *node, void *context)
 	return expression_tree_walker(node, forbidding_walker, context);
 }
 
+/* With what views and policies of the tables add to the query. */
 static bool
 is_forbidden(Query *query, Forbidding *forbidding)
 {
+	query = linitial_node(Query, pg_rewrite_query(copyObject(query)));
 	if (contain_volatile_functions((Node *) query))
 	{
 		forbidding->reason = "volatile";
@@ -429,13 +441,14 @@ split_of_survey(Chooser *chooser, Attempt *attempt, EltSurvey *survey)
 }
 
 static EltSplit *
-partial_split(Chooser *chooser, Attempt *attempt, Query *partial, Query *combine)
+partial_split(Chooser *chooser, Attempt *attempt, EltSurvey *survey, Query *partial, Query *combine)
 {
 	EltSplit   *split = new_split(ELT_SPLIT_PARTIAL, "partial_aggregate", "Aggregates of parts are combined, which gives the same.", NULL);
 
 	split->partial = partial;
 	split->combine = combine;
-	split->by_partition = list_length(attempt->candidates) > 1;
+	/* subqueries may group by the key even where the query does not */
+	split->by_partition = survey->keys_used || list_length(attempt->candidates) > 1;
 	split->drivers = numbers_of(chooser->query, attempt);
 	return split;
 }
@@ -459,9 +472,10 @@ choose_partial(Chooser *chooser, List *attempts)
 	foreach(lc, attempts)
 	{
 		Attempt    *attempt = lfirst(lc);
+		EltSurvey  *survey = survey_of(chooser->query, attempt);
 
-		if (is_worthwhile(chooser, attempt) && elt_survey_from(survey_of(chooser->query, attempt)))
-			return partial_split(chooser, attempt, partial, combine);
+		if (is_worthwhile(chooser, attempt) && elt_survey_from(survey))
+			return partial_split(chooser, attempt, survey, partial, combine);
 	}
 	return NULL;
 }

@@ -90,6 +90,9 @@ extern bool elt_transform_has_read(const char *snapshot, Oid relid);
 /* input.c: the tables that a query reads, with their files and columns, as text to be compared */
 extern char *elt_transform_input(Query *query);
 
+/* input.c: what a table's rows have to be (NOT NULL, CHECK, generated columns, bounds of partitions), as text to be compared */
+extern char *elt_transform_rules(Oid target);
+
 /* run.c: CALL elt.run, in transactions of its own */
 extern void elt_transform_run(const char *name);
 
@@ -120,8 +123,8 @@ extern void elt_staging_build_index(const EltIndexTask *task, bool parallel);	/*
 /* AccessExclusive on the target and its leaves, asked for again and again for a short time each; an error when elt.publish_timeout is over. */
 extern void elt_publish_lock(EltTransform *transform);
 
-/* Give the target the files of the staging tables, which get its old ones. Locked by elt_publish_lock. */
-extern void elt_publish_swap(EltRun *run, EltTransform *transform);
+/* Give the target the files of the staging tables, which get its old ones. Locked by elt_publish_lock. rules: of the target, when the rows were written. */
+extern void elt_publish_swap(EltRun *run, EltTransform *transform, const char *rules);
 
 /* why the target's files cannot be swapped: a code, or NULL */
 extern const char *elt_publish_refusal(Oid target);

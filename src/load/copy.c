@@ -178,6 +178,9 @@ fill_target(EltLoadRun *run, const char *sql, CountReceiver *counter)
 	ErrorData  *error;
 	bool		filled;
 
+	/* nobody adds a trigger after it was looked for */
+	LockRelationOid(run->load->target, RowExclusiveLock);
+	(void) find_all_inheritors(run->load->target, RowExclusiveLock, NULL);
 	if (elt_insert_refusal(run->load->target) != NULL || !(run->append || is_empty(run->load->target)))
 		return false;
 	if (run->append)

@@ -113,7 +113,7 @@ SELECT facts('t_s3') AS fact ORDER BY 1;
 SELECT count(*) AS shards, sum(rows) AS rows, bool_and(bytes > 0) AS bytes, round(avg(skew), 2) AS mean_skew FROM elt.shards WHERE relation = 't'::regclass;
 SELECT shard, partition FROM elt.shards WHERE relation = 't'::regclass ORDER BY 1;
 SELECT relname, relreplident, reloptions, relowner::regrole, regexp_replace(relacl::text, 'arwdDxtm', 'arwdDxt') AS relacl, (SELECT reloptions FROM pg_class WHERE oid = c.reltoastrelid) AS toast
-FROM pg_class c WHERE oid IN ('t'::regclass, 't_s0'::regclass);
+FROM pg_class c WHERE oid IN ('t'::regclass, 't_s0'::regclass) ORDER BY relname;
 SELECT relkind, relfilenode, relam, reltoastrelid, relfrozenxid, reloptions FROM pg_class WHERE oid = 't'::regclass;
 -- every index has its partition in each shard, and every constraint
 SELECT parent.relname, count(*), bool_and(i.indisvalid) AS valid

@@ -1,6 +1,6 @@
 /*
  * sql.c
- *	  Running the extension's own statements through SPI.
+ *	  Running the extension's own statements through SPI, and pieces of their text.
  *
  * Locks and crash behaviour are the statement's.
  */
@@ -15,6 +15,7 @@
 #include "catalog/pg_operator.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
+#include "nodes/value.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -129,4 +130,41 @@ elt_relation_owner(Oid relid)
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 	return owner;
+}
+
+/* a, b, c with an optional prefix each */
+char *
+elt_column_names(List *columns, const char *prefix)
+{
+	StringInfoData sql;
+	ListCell   *lc;
+
+	initStringInfo(&sql);
+	foreach(lc, columns)
+		appendStringInfo(&sql, "%s%s%s", sql.len > 0 ? ", " : "", prefix, quote_identifier(strVal(lfirst(lc))));
+	return sql.data;
+}
+
+void
+elt_append_on_conflict(StringInfo sql, List *key, List *columns)
+{
+	const char *separator = "";
+	ListCell   *lc;
+
+	appendStringInfo(sql, " ON CONFLICT (%s) DO ", elt_column_names(key, ""));
+	if (columns == NIL)
+	{
+		appendStringInfoString(sql, "NOTHING");
+		return;
+	}
+	appendStringInfoString(sql, "UPDATE SET ");
+	foreach(lc, columns)
+	{
+		const char *name = quote_identifier(strVal(lfirst(lc)));
+
+		appendStringInfo(sql, "%s%s = excluded.%s", separator, name, name);
+		separator = ", ";
+	}
+	appendStringInfo(sql, " WHERE ROW(%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(%s)::pg_catalog.record",
+					 elt_column_names(columns, "elt_t."), elt_column_names(columns, "excluded."));
 }

@@ -2,6 +2,7 @@
 #ifndef ELT_SQL_H
 #define ELT_SQL_H
 
+#include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
 
 /* Run one utility or DML statement through SPI; search_path is the caller's affair. */
@@ -24,5 +25,11 @@ extern char *elt_operator_name(Oid operator);
 
 /* 'schema.name', quoted */
 extern char *elt_qualified_name(Oid relid);
+
+/* Columns (String) as a, b, c with an optional prefix each. */
+extern char *elt_column_names(List *columns, const char *prefix);
+
+/* ON CONFLICT (key) DO UPDATE of these columns of elt_t, only where one differs, by image: equal is not the same. NIL: DO NOTHING. */
+extern void elt_append_on_conflict(StringInfo sql, List *key, List *columns);
 
 #endif

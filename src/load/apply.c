@@ -28,19 +28,6 @@
 /* for how many rows a statement is planned that will run for various numbers of them */
 #define NOMINAL_ROWS	2
 
-/* a, b, c with an optional prefix each */
-static char *
-column_list(List *columns, const char *prefix)
-{
-	StringInfoData sql;
-	ListCell   *lc;
-
-	initStringInfo(&sql);
-	foreach(lc, columns)
-		appendStringInfo(&sql, "%s%s%s", sql.len > 0 ? ", " : "", prefix, quote_identifier(strVal(lfirst(lc))));
-	return sql.data;
-}
-
 /* What an update sets: also key columns where equal is not the same. Others stay out, to leave rows that refer to the key unlocked. */
 static List *
 columns_to_update(EltLoadRun *run)
@@ -55,33 +42,6 @@ columns_to_update(EltLoadRun *run)
 	return columns;
 }
 
-/* DO UPDATE only what differs, by image: equal is not the same. */
-static void
-append_on_conflict(StringInfo sql, EltLoadRun *run)
-{
-	EltLoad    *load = run->load;
-	List	   *columns = columns_to_update(run);
-	ListCell   *lc;
-	const char *separator = "";
-
-	appendStringInfo(sql, " ON CONFLICT (%s) DO ", column_list(load->key, ""));
-	if (columns == NIL)
-	{
-		appendStringInfoString(sql, "NOTHING");
-		return;
-	}
-	appendStringInfoString(sql, "UPDATE SET ");
-	foreach(lc, columns)
-	{
-		const char *name = quote_identifier(strVal(lfirst(lc)));
-
-		appendStringInfo(sql, "%s%s = excluded.%s", separator, name, name);
-		separator = ", ";
-	}
-	appendStringInfo(sql, " WHERE ROW(%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(%s)::pg_catalog.record",
-					 column_list(columns, "elt_t."), column_list(columns, "excluded."));
-}
-
 char *
 elt_apply_insert_sql(EltLoadRun *run, const char *from)
 {
@@ -90,10 +50,10 @@ elt_apply_insert_sql(EltLoadRun *run, const char *from)
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "INSERT INTO %s AS elt_t (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM %s",
-					 elt_qualified_name(load->target), column_list(load->columns, ""),
-					 column_list(load->columns, "elt_q."), from);
+					 elt_qualified_name(load->target), elt_column_names(load->columns, ""),
+					 elt_column_names(load->columns, "elt_q."), from);
 	if (!run->append)
-		append_on_conflict(&sql, run);
+		elt_append_on_conflict(&sql, run->load->key, columns_to_update(run));
 	return sql.data;
 }
 

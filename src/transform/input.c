@@ -165,3 +165,30 @@ elt_transform_input(Query *query)
 	}
 	return text.data;
 }
+
+void
+elt_transform_check_appended(EltTransform *transform, EltPlanOfRun *plan)
+{
+	List	   *mentions;
+	ListCell   *lc;
+
+	if (strcmp(transform->mode, "append") != 0 || transform->repeat || transform->appended == NULL)
+		return;
+	mentions = elt_split_mentions(plan->query);
+	foreach(lc, mentions)
+	{
+		int			number = foreach_current_index(lc);
+		Oid			relid = ((EltMention *) lfirst(lc))->rte->relid;
+
+		/* what each task reads as a whole is looked up only */
+		if (plan->split->drivers != NIL && !list_member_int(plan->split->drivers, number))
+			continue;
+		if (elt_transform_has_read(transform->appended_here ? transform->appended : ELT_ALL_TRANSACTIONS, relid))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("transform \"%s\" has appended the rows of \"%s\" already", transform->node.name, get_rel_name(relid)),
+					 errdetail("There are rows that its last run has read."),
+					 errhint("To append them once more, elt.alter_transform(%s, repeat => true). For a table that grows, use elt.create_load.",
+							 quote_literal_cstr(transform->node.name))));
+	}
+}

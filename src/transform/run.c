@@ -370,7 +370,7 @@ make_shared(Work *work, Size *size)
 	shared->frozen = !shared->direct && (transform->atomic || plan->split->kind == ELT_SPLIT_SERIAL);
 	shared->ledger = work->ledger;
 	shared->quarantine = strcmp(transform->on_error, "quarantine") == 0;
-	strcpy((char *) shared + sizeof(EltTransformShared), sql);
+	memcpy((char *) shared + sizeof(EltTransformShared), sql, strlen(sql) + 1);
 	return shared;
 }
 
@@ -646,37 +646,6 @@ step(Work *work, EltWork work_of_step)
 }
 
 /*
- * Has an append read the same rows before?
- */
-
-static void
-check_appended(Work *work)
-{
-	List	   *mentions;
-	ListCell   *lc;
-
-	if (!is_mode(work, "append") || work->transform->repeat || work->transform->appended == NULL || work->resumed)
-		return;
-	mentions = elt_split_mentions(work->plan->query);
-	foreach(lc, mentions)
-	{
-		int			number = foreach_current_index(lc);
-		Oid			relid = ((EltMention *) lfirst(lc))->rte->relid;
-
-		/* what each task reads as a whole is looked up only */
-		if (work->plan->split->drivers != NIL && !list_member_int(work->plan->split->drivers, number))
-			continue;
-		if (elt_transform_has_read(work->transform->appended_here ? work->transform->appended : ELT_ALL_TRANSACTIONS, relid))
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("transform \"%s\" has appended the rows of \"%s\" already", work->transform->node.name, get_rel_name(relid)),
-					 errdetail("There are rows that its last run has read."),
-					 errhint("To append them once more, elt.alter_transform(%s, repeat => true). For a table that grows, use elt.create_load.",
-							 quote_literal_cstr(work->transform->node.name))));
-	}
-}
-
-/*
  * The run
  */
 
@@ -766,7 +735,7 @@ run_locked(Work *work, const char *name)
 	{
 		work->rows = NIL;
 		drop_leftovers(work);
-		check_appended(work);
+		elt_transform_check_appended(work->transform, work->plan);
 		begin_ledger(work);
 	}
 	if (work->plan->split->kind == ELT_SPLIT_SERIAL)

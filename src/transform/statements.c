@@ -22,45 +22,6 @@
 #include "base/sql.h"
 #include "transform/transform.h"
 
-/* a, b, c with an optional prefix each */
-static char *
-column_list(List *columns, const char *prefix)
-{
-	StringInfoData sql;
-	ListCell   *lc;
-
-	initStringInfo(&sql);
-	foreach(lc, columns)
-		appendStringInfo(&sql, "%s%s%s", sql.len > 0 ? ", " : "", prefix, quote_identifier(strVal(lfirst(lc))));
-	return sql.data;
-}
-
-/* DO UPDATE only what differs, by image: equal is not the same. */
-static void
-append_on_conflict(StringInfo sql, EltTransform *transform)
-{
-	List	   *columns = list_difference(transform->columns, transform->key);
-	const char *separator = "";
-	ListCell   *lc;
-
-	appendStringInfo(sql, " ON CONFLICT (%s) DO ", column_list(transform->key, ""));
-	if (columns == NIL)
-	{
-		appendStringInfoString(sql, "NOTHING");
-		return;
-	}
-	appendStringInfoString(sql, "UPDATE SET ");
-	foreach(lc, columns)
-	{
-		const char *name = quote_identifier(strVal(lfirst(lc)));
-
-		appendStringInfo(sql, "%s%s = excluded.%s", separator, name, name);
-		separator = ", ";
-	}
-	appendStringInfo(sql, " WHERE ROW(%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(%s)::pg_catalog.record",
-					 column_list(columns, "elt_t."), column_list(columns, "excluded."));
-}
-
 char *
 elt_statement_text(Query *query)
 {
@@ -84,9 +45,9 @@ elt_statement_insert(EltTransform *transform, const char *query)
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "INSERT INTO %s AS elt_t (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM (%s) AS elt_q",
-					 elt_qualified_name(transform->target), column_list(transform->columns, ""), column_list(transform->columns, "elt_q."), query);
+					 elt_qualified_name(transform->target), elt_column_names(transform->columns, ""), elt_column_names(transform->columns, "elt_q."), query);
 	if (strcmp(transform->mode, "upsert") == 0)
-		append_on_conflict(&sql, transform);
+		elt_append_on_conflict(&sql, transform->key, list_difference(transform->columns, transform->key));
 	return sql.data;
 }
 

@@ -78,6 +78,9 @@ extern void elt_transform_check_target(EltTransform *transform);
 
 /* plan.c: as the owner, with the transform's settings. */
 extern EltPlanOfRun *elt_transform_plan(EltTransform *transform);
+
+/* An error where an append that must not be repeated would read rows that an earlier run has read. */
+extern void elt_transform_check_appended(EltTransform *transform, EltPlanOfRun *plan);
 extern int	elt_transform_workers(EltTransform *transform, const EltSplit *split);
 extern const char *elt_split_name(EltSplitKind kind);
 

@@ -14,8 +14,6 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
@@ -416,19 +414,6 @@ full_refresh(Turn *turn, EltMaintain *m, char *reason)
 	turn->result->counts = m->counts;
 }
 
-/* Is a table of another size than when it was analysed? */
-static bool
-has_outgrown_statistics(Oid relid)
-{
-	Relation	rel = table_open(relid, AccessShareLock);
-	double		known = rel->rd_rel->relpages;
-	double		pages = RelationGetNumberOfBlocks(rel);
-	bool		outgrown = rel->rd_rel->reltuples < 0 || fabs(pages - known) > known / 5;
-
-	table_close(rel, NoLock);
-	return outgrown;
-}
-
 /* Of the last storage it is known how much has changed. */
 static bool
 has_changed_much(Turn *turn)
@@ -448,7 +433,7 @@ analyze_storages(Turn *turn, EltMaintain *m)
 	int			last = list_length(turn->shape->parts);
 
 	for (int i = 1; i <= last; i++)
-		if (has_outgrown_statistics(m->storages[i]) || (i == last && has_changed_much(turn)))
+		if (elt_storage_outgrew_statistics(m->storages[i]) || (i == last && has_changed_much(turn)))
 			elt_sql_run(psprintf("ANALYZE %s", m->places.storages[i]));
 }
 

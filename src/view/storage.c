@@ -9,6 +9,9 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_am.h"
@@ -25,9 +28,9 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "base/compat.h"
 #include "base/query.h"
 #include "base/secctx.h"
-#include "base/compat.h"
 #include "base/sql.h"
 #include "view/advice.h"
 #include "view/view.h"
@@ -392,4 +395,16 @@ elt_storage_list(EltView *view, EltShape *shape)
 			storages[part->part] = part->storage;
 	}
 	return storages;
+}
+
+bool
+elt_storage_outgrew_statistics(Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	double		known = rel->rd_rel->relpages;
+	double		pages = RelationGetNumberOfBlocks(rel);
+	bool		outgrown = rel->rd_rel->reltuples < 0 || fabs(pages - known) > known / 5;
+
+	table_close(rel, NoLock);
+	return outgrown;
 }

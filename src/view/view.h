@@ -23,8 +23,11 @@ extern Oid	elt_storage_show(EltView *view, EltShape *shape, const char *qualifie
 /* Values of a key were too long for their index: make one that takes any, where there may be such. */
 extern void elt_storage_index_long_keys(EltView *view, EltShape *shape);
 
-/* Are the storages there, and as the shape has them? */
+/* Are the storages there, and as the shape has them? Columns that a storage was not made to have without NULLs are taken for nullable in the shape from then on. */
 extern bool elt_storage_fits(EltView *view, EltShape *shape);
+
+/* Is it of another size than when it was analysed? */
+extern bool elt_storage_outgrew_statistics(Oid storage);
 
 extern Oid *elt_storage_list(EltView *view, EltShape *shape);
 
